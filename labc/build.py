@@ -1,0 +1,103 @@
+"""Source tree → library on disk. The one writer of output: beside the wanted folder, then swapped in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from labc import __version__
+from labc.errors import LabcError
+from labc.target import Target
+from labc.toolchain import Toolchain, archive, compile_flags, compile_objects, link_shared, machine_flags, shared_name
+
+MANIFEST = "manifest.json"
+FORMAT = 1  # of the manifest
+
+
+def build(tree: Mapping[str, str], facts: Mapping[str, Any], target: Target, toolchain: Toolchain, out: Path) -> Path:
+    """Compile `tree` (path → text; sources under src/, headers under include/) into `out`; `out` as it was until all is done.
+
+    `facts` go into the manifest as they are: at least `name`. Raises LabcError if `out` exists and labc did not make it, if it
+    cannot be written, or if the compiler complains.
+    """
+    name = str(facts["name"])
+    with swapped(out) as place:
+        write(place, tree)
+        (place / "lib").mkdir()
+        objects_dir = place / "objects"
+        sources = sorted((place / "src").glob("*.c"))
+        objects = compile_objects(toolchain, target, sources, [place / "include", place / "src"], objects_dir)
+        archive(toolchain, objects, place / "lib" / f"lib{name}.a")
+        if target.cpu is None:
+            link_shared(toolchain, target, objects, place / "lib" / shared_name(name))
+        shutil.rmtree(objects_dir)
+        manifest = {
+            "labc": __version__,
+            "format": FORMAT,
+            **facts,
+            "target": target.name,
+            "cpu": target.cpu,
+            "float_abi": target.float_abi,
+            "compiler": {"name": toolchain.name, "version": toolchain.version},
+            "flags": list(compile_flags(toolchain, target)),
+            "link_flags": list(machine_flags(toolchain, target)),
+            "files": {str(p.relative_to(place).as_posix()): sha256(p) for p in sorted(place.rglob("*")) if p.is_file()},
+        }
+        write(place, {MANIFEST: json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"})
+    return out
+
+
+def write(folder: Path, tree: Mapping[str, str]) -> None:
+    """Write texts at relative paths below `folder`."""
+    for path, text in tree.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def swapped(out: Path) -> Iterator[Path]:
+    """A folder beside `out` to fill; it takes `out`'s place at the end, or vanishes if anything fails on the way."""
+    out = out.absolute()
+    if out.exists() and not _ours(out):
+        raise LabcError(f"{out}: exists and was not made by labc; name another folder with -o, or remove it")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise LabcError(f"{out}: cannot be written ({error.strerror}); name another folder with -o") from error
+    try:
+        place.chmod(0o755)  # mkdtemp's is for the owner alone
+        yield place
+        old = place.with_name(place.name + ".old")
+        if out.exists():
+            out.rename(old)
+        place.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise LabcError(f"{out}: cannot be written ({error.strerror or error}); name another folder with -o") from error
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _ours(out: Path) -> bool:
+    """Whether `out` is an empty folder, or one that labc wrote."""
+    if not out.is_dir():
+        return False
+    try:
+        if not any(out.iterdir()):
+            return True
+        return "labc" in json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def sha256(path: Path) -> str:
+    """The file's sha256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

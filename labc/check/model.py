@@ -1,0 +1,121 @@
+"""The model check: the two IR levels, every threshold, the built library and the referee, all on the same inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from labc import reference
+from labc.check import Verdict, equal
+from labc.errors import LabcError
+from labc.ir.core import Array, Graph
+from labc.ir.layers import ArgMax, Sign
+from labc.passes.threshold import prove
+from labc.plan.core import Plan, Slot
+
+BATCH = 512  # inputs in memory at a time
+
+
+class Runner(Protocol):
+    """Something that runs a built library: this machine, or an emulator."""
+
+    def scores(self, x: Array) -> Array:
+        """float32 [n, outputs] for inputs [n, size]."""
+
+    def classes(self, x: Array) -> Array:
+        """int [n] for inputs [n, size]."""
+
+    def self_test(self) -> int:
+        """What NAME_self_test returns."""
+
+    def arena(self, x: Array) -> bytes:
+        """The arena after one run on the input [size]."""
+
+
+def bits(scores: Array) -> Array:
+    """Floats as their bits: equality here tells −0 from +0."""
+    return np.ascontiguousarray(scores, np.float32).view(np.int32)
+
+
+def levels(layers: Graph, machine: Graph, x: Array, tick: Callable[[int], None] = lambda n: None) -> tuple[Verdict, Array]:
+    """Layers IR = machine IR on every input; and the scores, float32 [n, outputs]."""
+    last = layers.by_name[layers.output]
+    value = last.inputs[0] if isinstance(last, ArgMax) else layers.output
+    outputs, differ, where = [], 0, ""
+    for i in range(0, len(x), BATCH):
+        piece = x[i : i + BATCH]
+        want = reference.run(layers, piece)[value]
+        got = reference.run(machine, piece.reshape(len(piece), -1))[machine.output]
+        outputs.append(want)
+        wrong = np.argwhere(bits(want) != bits(got))
+        if len(wrong) and not where:
+            where = f"input {i + int(wrong[0, 0])}, score {int(wrong[0, 1])}"
+        differ += len(wrong)
+        tick(len(piece))
+    return equal("layers IR = machine IR", differ, f"{len(x)} inputs, scores bit for bit", where), np.concatenate(outputs)
+
+
+def thresholds(stages: dict[str, Graph], machine: Graph) -> Verdict:
+    """Every threshold against the layers it came from, on every sum its layer can reach."""
+    lowered = stages["lower"]
+    channels = sum(lowered.types[node.name].size for node in lowered.nodes if isinstance(node, Sign))
+    if not channels:
+        return Verdict("thresholds", "passed", "the network has none")
+    try:
+        compared = prove(lowered, machine)
+    except LabcError as error:
+        return Verdict("thresholds", "failed", str(error))
+    return Verdict("thresholds", "passed", f"{channels} channels, {compared} sums enumerated, every one of each range")
+
+
+def library(runner: Runner, x: Array, scores: Array, name: str, tick: Callable[[int], None] = lambda n: None) -> list[Verdict]:
+    """The library's scores, classes and self-test against the reference's `scores`."""
+    flat = x.reshape(len(x), -1)
+    wrong_scores, wrong_classes, first, first_class = 0, 0, "", ""
+    for i in range(0, len(flat), BATCH):
+        piece, want = flat[i : i + BATCH], scores[i : i + BATCH]
+        got, classes, winners = runner.scores(piece), runner.classes(piece), np.argmax(want, axis=1)
+        bad = np.argwhere(bits(got) != bits(want))
+        if len(bad) and not first:
+            row, score = (int(k) for k in bad[0])
+            first = f"input {i + row}, score {score}: got {float(got[row, score]).hex()}, want {float(want[row, score]).hex()}"
+        off = np.flatnonzero(classes != winners)
+        if len(off) and not first_class:
+            first_class = f"input {i + int(off[0])}: got {int(classes[off[0]])}, want {int(winners[off[0]])}"
+        wrong_scores, wrong_classes = wrong_scores + len(bad), wrong_classes + len(off)
+        tick(len(piece))
+    failed = runner.self_test()
+    return [
+        equal(f"{name} = reference", wrong_scores, f"{len(x)} inputs, scores bit for bit", first),
+        equal(f"{name}: predict", wrong_classes, f"{len(x)} inputs, the reference's class", first_class),
+        equal(f"{name}: self-test", int(failed != 0), "golden vectors equal", f"NAME_self_test returned {failed}"),
+    ]
+
+
+def first_difference(runner: Runner, made: Plan, machine: Graph, x: Array, scores: Array) -> str:
+    """The first layer whose value is wrong on the first input whose scores are, from a library planned with reuse=False."""
+    flat = x.reshape(len(x), -1)
+    wrong = (bits(runner.scores(flat)) != bits(scores)).any(axis=1)
+    if not wrong.any():
+        return "the library whose values are all kept gives the right scores: buffers overlap that must not"
+    at = int(np.argmax(wrong))
+    values = reference.run(machine, flat[at : at + 1])
+    arena = runner.arena(flat[at])
+    for slot in made.slots:
+        want, got = values[slot.name][0], _unpack(slot, arena)
+        bad = np.flatnonzero(got != want)
+        if len(bad):
+            channel = int(bad[0])
+            return f"{slot.name}, channel {channel} of input {at}: got {int(got[channel])}, want {int(want[channel])}"
+    return f"{machine.output} of input {at}: every value before it is right"
+
+
+def _unpack(slot: Slot, arena: bytes) -> Array:
+    from labc.bits import unpack_signs
+
+    raw = arena[slot.offset : slot.offset + slot.bytes]
+    if slot.element == "sign":
+        return unpack_signs(np.frombuffer(raw, np.uint32), slot.count)
+    return np.frombuffer(raw, {"u8": np.uint8, "i8": np.int8, "i32": np.int32}[slot.element])

@@ -1,0 +1,124 @@
+"""What runs a built library for the check: this machine through cffi, or a Cortex-M in an emulator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from labc import emulator, toolchain
+from labc.ir.core import Array
+from labc.library import Library
+from labc.plan.core import Plan
+from labc.target import Target
+
+
+class HostRunner:
+    """The shared library on this machine."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+
+    def scores(self, x: Array) -> Array:
+        """float32 [n, outputs]."""
+        return self.library(x)
+
+    def classes(self, x: Array) -> Array:
+        """int32 [n]."""
+        return self.library.predict(x)
+
+    def self_test(self) -> int:
+        """What NAME_self_test returns."""
+        return self.library.self_test()
+
+    def arena(self, x: Array) -> bytes:
+        """The arena after one run."""
+        self.library(x[None])
+        return self.library.arena.tobytes()
+
+
+@dataclass(frozen=True)
+class ChipCost:
+    """What a network costs on a chip, in bytes and executed instructions; flash and RAM from the linked ELF."""
+
+    flash: int  # text and read-only data of the network: no vectors, no start-up code, no self-test
+    ram: int  # arena + stack + data + bss
+    arena: int
+    stack: int
+    instructions: int  # of one NAME_run
+    predict_instructions: int
+
+
+class ChipRunner:
+    """A bare-metal image of the library on an emulated core."""
+
+    def __init__(self, image: emulator.Image, made: Plan) -> None:
+        self.image, self.name, self.made = image, made.name, made
+        self._input = image.alloc(made.input_size, 1)
+        self._output = image.alloc(4 * made.output_size, 4)
+        self._arena = image.alloc(made.arena_bytes, made.arena_align)
+
+    def _put(self, x: Array) -> None:
+        self.image.write(self._input, np.ascontiguousarray(x).tobytes())
+
+    def scores(self, x: Array) -> Array:
+        """float32 [n, outputs]."""
+        found = np.empty((len(x), self.made.output_size), np.float32)
+        for i, row in enumerate(x):
+            self._put(row)
+            self._expect_zero(self.image.call(f"{self.name}_run", self._input, self._output, self._arena).result)
+            found[i] = np.frombuffer(self.image.read(self._output, 4 * self.made.output_size), "<f4")
+        return found
+
+    def classes(self, x: Array) -> Array:
+        """int32 [n]."""
+        found = []
+        for row in x:
+            self._put(row)
+            found.append(self.image.call(f"{self.name}_predict", self._input, self._arena).result)
+        return np.array(found, np.int32)
+
+    def self_test(self) -> int:
+        """What NAME_self_test returns."""
+        return self.image.call(f"{self.name}_self_test", self._arena).result
+
+    def arena(self, x: Array) -> bytes:
+        """The arena after one run."""
+        self.scores(x[None])
+        return self.image.read(self._arena, self.made.arena_bytes)
+
+    def cost(self, x: Array, sections: dict[str, int]) -> ChipCost:
+        """Instructions and stack of one inference on `x` [size]; `sections` are those of an image with `run` alone."""
+        self._put(x)
+        run = self.image.call(f"{self.name}_run", self._input, self._output, self._arena, measure=True)
+        predict = self.image.call(f"{self.name}_predict", self._input, self._arena, measure=True)
+        stack = max(run.stack_bytes or 0, predict.stack_bytes or 0)
+        return ChipCost(
+            flash=sections["flash"] - sections["image"],
+            ram=self.made.arena_bytes + stack + sections["ram"],
+            arena=self.made.arena_bytes,
+            stack=stack,
+            instructions=run.instructions or 0,
+            predict_instructions=predict.instructions or 0,
+        )
+
+    def _expect_zero(self, code: int) -> None:
+        if code:
+            raise emulator.EmulatorFault(f"{self.name}_run", 0, "its caller", f"it returned error {code}")
+
+
+def link(folder: Path, name: str, target: Target, tools: toolchain.Toolchain, keep: tuple[str, ...], out: Path) -> Path:
+    """A bare-metal image `out` of the library in `folder` with the functions NAME_`keep`."""
+    sources, script = toolchain.image_files()
+    started = toolchain.compile_objects(tools, target, sources, [], out.parent / f"{out.stem}-objects")
+    inputs = [*started, folder / "lib" / f"lib{name}.a"]
+    return toolchain.link_image(tools, target, inputs, script, out, keep=[f"{name}_{what}" for what in keep])
+
+
+def chip(folder: Path, made: Plan, tools: toolchain.Toolchain, work: Path) -> tuple[ChipRunner, dict[str, int]]:
+    """The library in `folder` on its emulated core, and the ELF sections of an image that holds `run` and `predict` only."""
+    cpu = made.target.cpu or ""
+    whole = link(folder, made.name, made.target, tools, ("run", "predict", "self_test"), work / "check.elf")
+    lean = link(folder, made.name, made.target, tools, ("run", "predict"), work / "size.elf")
+    return ChipRunner(emulator.Image(whole, cpu), made), emulator.sections(lean)

@@ -1,0 +1,266 @@
+"""Arguments in, exit code out; no logic. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from labc import __version__
+from labc.errors import FAILED, INTERRUPTED, NOT_HERE, OK, LabcError
+
+_EXIT_CODES = """\
+exit codes:
+  0    done; where something was checked: equal
+  1    a check found a difference
+  2    wrong usage, or a file labc cannot work with
+  3    this machine lacks a tool that is needed
+  130  interrupted (Ctrl-C)
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code; errors go to standard error, one line each, without a traceback."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.command(arguments)
+        sys.stdout.flush()
+    except LabcError as error:
+        print(f"labc: {error}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt as stop:
+        print(f"labc: {stop or 'interrupted'}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader (head, less) has gone; say nothing more
+        return OK
+    return code
+
+
+def _train(a: argparse.Namespace) -> int:
+    _say(f"loading torch for {a.recipe}", a)
+    try:
+        from labc.train import recipes
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("labc"):
+            raise
+        raise LabcError(f"train: {error.name} is not installed; pip install 'labc[train]'", code=NOT_HERE) from error
+    result = recipes.run(
+        a.recipe,
+        method=a.method,
+        epochs=a.epochs,
+        seed=a.seed,
+        split=a.split,
+        width=a.width,
+        data=a.data,
+        out=a.out,
+        resume=a.resume,
+        progress=not a.json,
+    )
+    return _print(a, result.data(), lambda console: console.print(str(result), highlight=False, soft_wrap=True))
+
+
+def _inspect(a: argparse.Namespace) -> int:
+    _say(f"reading {a.model}", a)
+    from labc import driver, report
+
+    model, build = driver.inspect(a.model)
+    rows = report.rows(model)
+    plain = {
+        "model": str(a.model),
+        "layers": report.data(rows),
+        "notes": list(model.notes),
+        "can_be_built": build is None,
+        "why_not": build,
+    }
+    return _print(a, plain, lambda console: report.show_layers(console, str(a.model), rows, build, model.notes))
+
+
+def _build(a: argparse.Namespace) -> int:
+    _say(f"reading {a.model}", a)
+    from labc import driver
+
+    folder = driver.compile(a.model, a.target, out=a.out, name=a.name, keep=a.keep, progress=lambda step: _say(step, a))
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    files = list(manifest["files"])
+    compiler = f"{manifest['compiler']['name']} {manifest['compiler']['version']}"
+    facts = f"{manifest['constants']['bytes']:,} bytes of constants, arena {manifest['arena']['bytes']:,} bytes, {compiler}"
+    return _print(
+        a,
+        manifest | {"dir": str(folder)},
+        lambda console: console.print("\n".join([f"{folder}: {facts}", *(f"  {f}" for f in files)]), highlight=False),
+    )
+
+
+def _check(a: argparse.Namespace) -> int:
+    _say(f"reading {a.model}", a)
+    from labc import driver, report
+
+    with _bar(a) as bar:
+        checked = driver.check(
+            a.model, a.target, sample_count=a.samples, seed=a.seed, inputs=a.inputs, name=a.name, timed=a.time, progress=bar
+        )
+    if a.save:
+        _save(a.save, report.data(checked))
+    _print(a, report.data(checked), lambda console: report.show_check(console, checked))
+    return FAILED if checked.failed else OK
+
+
+def _targets(a: argparse.Namespace) -> int:
+    from labc import doctor
+
+    rows = doctor.targets()
+    return _print(a, doctor.data(rows), lambda console: doctor.show_targets(console, rows))
+
+
+def _doctor(a: argparse.Namespace) -> int:
+    from labc import doctor
+
+    rows = doctor.survey()
+    return _print(a, doctor.data(rows), lambda console: doctor.show_survey(console, rows))
+
+
+def _say(step: str, a: argparse.Namespace) -> None:
+    if not a.json:
+        print(f"labc: {step} ...", file=sys.stderr, flush=True)
+
+
+def _print(a: argparse.Namespace, plain: Any, show: Callable[[Any], None]) -> int:
+    if a.json:
+        print(json.dumps(plain, indent=2, ensure_ascii=False))
+    else:
+        from rich.console import Console
+
+        show(Console(soft_wrap=False, width=None if sys.stdout.isatty() else 120))
+    return OK
+
+
+@contextlib.contextmanager
+def _bar(a: argparse.Namespace) -> Iterator[Callable[[str, int, int], None]]:
+    """What `driver.check` reports to: (step, done, total); a progress bar on a terminal, a line per step elsewhere."""
+    if a.json:
+        yield lambda step, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda step, done, total: _say(step, a) if done == 0 else None
+        return
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks: dict[str, Any] = {}
+
+        def tick(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = progress.add_task(step, total=total or None)
+            progress.update(tasks[step], completed=done, total=total or None)
+
+        yield tick
+
+
+def _save(path: Path, plain: Any) -> None:
+    try:
+        path.write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise LabcError(f"{path}: cannot be written ({error.strerror}); name another file") from error
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if not 0 < value <= 10_000_000:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 10,000,000")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="labc",
+        description="Train networks of one-bit weights, compile them to exact C libraries, and prove them equal.",
+        epilog="examples:\n"
+        "  labc train digits-mlp --out run           train on handwritten digits and write run/digits.onnx\n"
+        "  labc inspect run/digits.onnx              what each layer is, and why it is one bit or not\n"
+        "  labc build run/digits.onnx --target arm   a C library for Cortex-M4\n"
+        "  labc check run/digits.onnx --target arm   the library against the Python reference, bit for bit\n\n" + _EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"labc {__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], text: str, examples: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=f"examples:\n{examples}\n{_EXIT_CODES}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(command=command)
+        sub.add_argument("--json", action="store_true", help="print JSON for machines, nothing else")
+        return sub
+
+    train = add(
+        "train",
+        _train,
+        "train a recipe and export it to ONNX",
+        "  labc train digits-mlp\n  labc train digits-mlp --method lab --seed 3 --out run-lab\n"
+        "  labc train mnist-mlp --data mnist/ --width 512 --epochs 12\n  labc train mnist-mlp --out run --resume\n",
+    )
+    train.add_argument("recipe", choices=("digits-mlp", "mnist-mlp"), help="what to train")
+    train.add_argument(
+        "--method", choices=("lab", "lab2", "fp"), default="lab2", help="binary weights; and activations; full precision (default lab2)"
+    )
+    train.add_argument("--epochs", type=_positive, help="passes over the training set (default: the recipe's)")
+    train.add_argument("--seed", type=int, default=0, help="of initial weights and order (default 0)")
+    train.add_argument("--split", type=int, default=0, help="which train/test split, for recipes that draw one (default 0)")
+    train.add_argument("--width", type=_positive, help="units per hidden layer (default: the recipe's)")
+    train.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder with the data set (mnist-mlp: the four IDX files; else fetched once)"
+    )
+    train.add_argument(
+        "--out", type=Path, metavar="DIR", default=Path("run"), help="folder for the model, checkpoints and logs (default run)"
+    )
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+
+    inspect = add(
+        "inspect", _inspect, "show each layer: types, weights, one bit or not and why not, work and size", "  labc inspect digits.onnx\n"
+    )
+    build = add(
+        "build",
+        _build,
+        "compile an ONNX model to a C library",
+        "  labc build digits.onnx\n  labc build digits.onnx --target arm --name digits -o firmware/digits\n  labc build digits.onnx --keep stages\n",
+    )
+    check = add(
+        "check",
+        _check,
+        "build a model and prove it equal to the Python reference",
+        "  labc check digits.onnx\n  labc check digits.onnx --target arm --samples 100\n"
+        "  labc check digits.onnx --inputs images.npy\n  labc check digits.onnx --time\n",
+    )
+    for sub in (inspect, build, check):
+        sub.add_argument("model", type=Path, metavar="MODEL.onnx")
+    for sub in (build, check):
+        sub.add_argument("--target", default="host", help="host (this machine) or arm (Cortex-M4); labc targets lists them (default host)")
+        sub.add_argument("--name", help="prefix of the library's names in C (default: the file's name)")
+    build.add_argument("-o", "--out", type=Path, metavar="DIR", help="folder to write (default NAME-TARGET)")
+    build.add_argument("--keep", type=Path, metavar="DIR", help="also write every stage of the compilation there")
+    check.add_argument("--samples", type=_positive, metavar="N", help="random inputs (default 1000; 100 in an emulator)")
+    check.add_argument("--seed", type=int, default=0, help="of the random inputs (default 0)")
+    check.add_argument("--inputs", type=Path, metavar="FILE.npy", help="your own inputs as well: uint8 [n, ...]")
+    check.add_argument("--time", action="store_true", help="also time one inference on this machine (target host)")
+    check.add_argument("--save", type=Path, metavar="FILE.json", help="also write the result there")
+
+    add("targets", _targets, "list what code can be made for, and what this machine can build and run", "  labc targets\n")
+    add("doctor", _doctor, "say what is installed, what is missing, and how to get it", "  labc doctor\n")
+    return top
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""What this machine can build and run, and what to install for the rest."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from labc import emulator, target, toolchain
+
+
+@dataclass(frozen=True)
+class TargetRow:
+    """One target: with what it is built here and where it runs, or the reason it is not."""
+
+    target: str
+    description: str
+    builds: bool
+    with_: str
+    runs: bool
+    on: str
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One thing labc can use: found (with its version) or not, what it is for, and how to get it."""
+
+    tool: str
+    found: bool
+    detail: str
+    purpose: str
+    remedy: str
+
+
+# Wheels: what each is for, and the extra that brings it.
+_WHEELS = (
+    ("onnxruntime", "referee of labc check", "pip install 'labc[referee]'"),
+    ("unicorn", "emulator for Arm", "pip install 'labc[cross]'"),
+    ("elftools", "sizes from ELF files", "pip install 'labc[cross]'"),
+    ("torch", "training", "pip install 'labc[train]'"),
+    ("pytorch_lightning", "training", "pip install 'labc[train]'"),
+)
+_COMPILERS = {
+    "cc": "apt install gcc",
+    "gcc": "apt install gcc",
+    "clang": "apt install clang",
+    "zig": "pip install 'labc[cross]'",
+    "arm-none-eabi-gcc": "apt install gcc-arm-none-eabi",
+}
+
+
+def targets() -> list[TargetRow]:
+    """One row per target."""
+    found = []
+    for wanted in target.TARGETS.values():
+        compilers = [tools for _, tools in toolchain.survey(wanted) if isinstance(tools, toolchain.Toolchain)]
+        reason = emulator.available() if wanted.cpu is not None else None
+        place = f"this machine ({platform.machine()})" if wanted.cpu is None else f"emulated {wanted.cpu} (unicorn)"
+        with_ = f"{compilers[0].name} {compilers[0].version}" if compilers else "no compiler found; see labc doctor"
+        found.append(TargetRow(wanted.name, wanted.description, bool(compilers), with_, reason is None, reason or place))
+    return found
+
+
+def survey() -> list[Tool]:
+    """Every compiler, emulator and wheel labc can use."""
+    found = []
+    for wanted in target.TARGETS.values():
+        for name, tools in toolchain.survey(wanted):
+            there = isinstance(tools, toolchain.Toolchain)
+            detail = tools.version if isinstance(tools, toolchain.Toolchain) else tools
+            found.append(Tool(name, there, detail, f"compiler for {wanted.name}", _COMPILERS.get(name, "")))
+    found += [Tool(wheel, find_spec(wheel) is not None, "", purpose, remedy) for wheel, purpose, remedy in _WHEELS]
+    return found
+
+
+def data(rows: list[TargetRow] | list[Tool]) -> list[dict[str, Any]]:
+    """Rows as plain JSON data."""
+    return [{key.rstrip("_"): value for key, value in asdict(row).items()} for row in rows]
+
+
+def show_targets(console: Any, rows: list[TargetRow]) -> None:
+    """The table of targets."""
+    from rich.table import Table
+
+    table = Table("target", "what it is", "built with", "checked on", title="targets", title_justify="left")
+    for row in rows:
+        built, run = (f"[{'green' if fine else 'yellow'}]{text}[/]" for fine, text in ((row.builds, row.with_), (row.runs, row.on)))
+        table.add_row(row.target, row.description, built, run)
+    console.print(table)
+
+
+def show_survey(console: Any, rows: list[Tool]) -> None:
+    """The table of tools; a missing one says what to do."""
+    from rich.table import Table
+
+    table = Table("tool", "for", "here", "if it is missing", title="tools", title_justify="left")
+    for row in rows:
+        here = f"[green]{row.detail or 'yes'}[/]" if row.found else f"[yellow]no[/] ({row.detail})" if row.detail else "[yellow]no[/]"
+        table.add_row(row.tool, row.purpose, here, "" if row.found else row.remedy)
+    console.print(table)

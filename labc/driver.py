@@ -1,0 +1,251 @@
+"""The whole compiler on one page, top to bottom: read, lower, plan, emit, build."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labc import bench, emit, emulator, golden, library, passes, plan, report, target, toolchain
+from labc import build as writer
+from labc.check import Verdict, samples
+from labc.check import model as proof
+from labc.check.referee import referee
+from labc.check.runners import ChipRunner, HostRunner, chip
+from labc.errors import BAD_INPUT, LabcError
+from labc.frontend import onnx as frontend
+from labc.ir import machine
+from labc.ir.core import Array, Graph
+from labc.ir.text import digest, text
+from labc.passes.ranges import bounds
+
+_C_WORDS = frozenset(
+    ["alignas", "alignof", "and", "and_eq", "asm", "auto", "bitand", "bitor", "bool", "break", "case", "catch", "char", "class", "compl", "concept", "const", "constexpr", "continue", "decltype", "default", "delete", "do", "double", "else", "enum", "explicit", "export", "extern", "false", "float", "for", "friend", "goto", "if", "inline", "int", "long", "main", "mutable", "namespace", "new", "noexcept", "not", "not_eq", "nullptr", "operator", "or", "or_eq", "private", "protected", "public", "register", "requires", "restrict", "return", "short", "signed", "sizeof", "static", "static_assert", "struct", "switch", "template", "this", "throw", "true", "try", "typedef", "typeid", "typename", "typeof", "union", "unsigned", "using", "virtual", "void", "volatile", "while", "xor", "xor_eq"]
+)
+
+Progress = Callable[[str], None]
+Ticks = Callable[[str, int, int], None]  # step, done, total (0 = unknown)
+
+HOST_SAMPLES, CHIP_SAMPLES = 1000, 100
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The boxes of one compilation up to the plan."""
+
+    name: str
+    model: frontend.Model
+    digest: str
+    machine: Graph
+    stages: tuple[tuple[str, Graph], ...]
+
+
+def silent(step: str) -> None:
+    """Progress that nobody watches."""
+
+
+def front(path: Path | str, name: str | None = None, progress: Progress = silent) -> Compiled:
+    """Read a model and lower it to machine IR. Raises LabcError for bad files, names and networks."""
+    name = c_name(name, Path(path))
+    progress(f"reading {path}")
+    model = frontend.read(path)
+    progress("lowering")
+    stages: list[tuple[str, Graph]] = [("read", model.graph)]
+    machine = passes.run(model.graph, watch=lambda step, before, after: stages.append((step, after)))
+    return Compiled(name, model, digest(model.graph), machine, tuple(stages))
+
+
+def planned(compiled: Compiled, to: target.Target, *, reuse: bool = True) -> plan.Plan:
+    """The plan of a network for a target."""
+    vectors = golden.vectors(compiled.machine, compiled.digest)
+    return plan.plan(compiled.machine, name=compiled.name, digest=compiled.digest, target=to, golden=vectors, reuse=reuse)
+
+
+def write(made: plan.Plan, tools: toolchain.Toolchain, out: Path, progress: Progress = silent) -> Path:
+    """Emit and build a plan into `out`."""
+    progress("emitting C")
+    tree = emit.emit(made)
+    progress(f"compiling with {tools.name} {tools.version}")
+    facts: dict[str, Any] = {
+        "name": made.name,
+        "model": made.digest,
+        "input": {"element": made.input_element, "shape": list(made.input_shape)},
+        "outputs": made.output_size,
+        "arena": {"bytes": made.arena_bytes, "align": made.arena_align},
+        "constants": {"bytes": made.packed_bytes},
+    }
+    return writer.build(tree, facts, made.target, tools, out)
+
+
+def compile(
+    path: Path | str,
+    to: str = "host",
+    *,
+    out: Path | str | None = None,
+    name: str | None = None,
+    keep: Path | str | None = None,
+    progress: Progress = silent,
+) -> Path:
+    """Compile an ONNX file to a C library in `out` (default: ./NAME-TARGET) and return that folder.
+
+    `name` prefixes every public name (default: the file's); `keep` is a folder for every stage on the way: the graph after
+    each pass, the plan, the sources. Raises LabcError for anything the user can mend; nothing is left half-written then.
+    """
+    wanted = target.find(to)
+    compiled = front(path, name, progress)
+    tools = toolchain.find(wanted)
+    progress("planning")
+    made = planned(compiled, wanted)
+    folder = Path(out) if out is not None else Path(f"{compiled.name}-{wanted.name}")
+    if keep is not None:
+        keep_stages(compiled, made, Path(keep))
+    return write(made, tools, folder, progress)
+
+
+def keep_stages(compiled: Compiled, made: plan.Plan, folder: Path) -> None:
+    """Write each box of the line into `folder`, numbered in order."""
+    tree = {f"{i}-{step}.txt": text(graph) for i, (step, graph) in enumerate(compiled.stages)}
+    n = len(tree)
+    steps = [f"{step.layer}: {step.function}({', '.join(step.arguments)})" for step in made.steps]
+    slots = [f"{s.name}: bytes {s.offset}..{s.offset + s.bytes - 1}, steps {s.first}..{s.last}" for s in made.slots]
+    arrays = [f"{a.name}: {a.ctype}[{a.values.size}], {a.bytes} bytes" for a in made.constants]
+    lines = [*steps, "", f"arena: {made.arena_bytes} bytes (lower bound {made.arena_bound})", *slots, "", "constants:", *arrays, ""]
+    tree[f"{n}-plan.txt"] = "\n".join(lines)
+    tree |= {f"{n + 1}-sources/{path}": content for path, content in emit.emit(made).items()}
+    try:
+        writer.write(folder, tree)
+    except OSError as error:
+        raise LabcError(f"{folder}: cannot be written ({error.strerror}); name another folder with --keep") from error
+
+
+def c_name(name: str | None, path: Path) -> str:
+    """The C prefix: `name`, or one made from the file's name. Raises LabcError unless it is an identifier of its own."""
+    wanted = name if name is not None else re.sub(r"[^A-Za-z0-9_]+", "_", path.stem).strip("_")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,39}", wanted):
+        raise LabcError(
+            f"name {wanted!r}: not a C identifier of 1 to 40 letters, digits and _ that begins with a letter; give one with --name"
+        )
+    if wanted.lower() in _C_WORDS or wanted.lower().startswith("labc_"):
+        raise LabcError(f"name {wanted!r}: is taken by C, C++ or labc itself; give another with --name")
+    return wanted
+
+
+def inspect(path: Path | str) -> tuple[frontend.Model, str | None]:
+    """A model, and None if it can be built, else the reason and remedy. Raises LabcError if it cannot even be read."""
+    model = frontend.read(path)
+    try:
+        passes.run(model.graph)
+    except LabcError as error:
+        return model, str(error)
+    return model, None
+
+
+def check(
+    path: Path | str,
+    to: str = "host",
+    *,
+    sample_count: int | None = None,
+    seed: int = 0,
+    inputs: Path | None = None,
+    name: str | None = None,
+    timed: bool = False,
+    progress: Ticks = lambda step, done, total: None,
+) -> report.Checked:
+    """Build a model in a temporary folder and compare everything with everything, bit for bit.
+
+    `sample_count` random inputs from `seed`, and those in the .npy file `inputs`. Raises LabcError for what cannot be checked; a
+    difference is a failed verdict, and names the first layer, channel and input that are wrong.
+    """
+    wanted = target.find(to)
+    if timed and wanted.cpu is not None:
+        raise LabcError(f"--time: {wanted.name} is not this machine; time with --target host", code=BAD_INPUT)
+    compiled = front(path, name, lambda step: progress(step, 0, 0))
+    layers = compiled.model.graph
+    entry = layers.types[layers.input().name]
+    x = samples.draw(entry, sample_count or (HOST_SAMPLES if wanted.cpu is None else CHIP_SAMPLES), seed)
+    if inputs is not None:
+        x = np.concatenate([x, samples.from_file(inputs, entry)])
+
+    tick = _counter(progress, "reference", len(x))
+    first, scores = proof.levels(layers, compiled.machine, x, tick)
+    progress("thresholds", 0, 0)
+    verdicts = [first, proof.thresholds(dict(compiled.stages), compiled.machine)]
+    progress("onnxruntime", 0, 0)
+    verdicts.append(referee(Path(path), x, scores, compiled.model.notes))
+
+    tools = toolchain.find(wanted)
+    made = planned(compiled, wanted)
+    cost = timing = None
+    with tempfile.TemporaryDirectory(prefix="labc-check-", ignore_cleanup_errors=True) as work:
+        progress("building", 0, 0)
+        folder = write(made, tools, Path(work) / "library")
+        where = f"library ({wanted.name})"
+        reason = emulator.available() if wanted.cpu is not None else None
+        if reason is not None:
+            verdicts.append(Verdict(f"{where} = reference", "not run here", reason))
+        else:
+            runner, sections = _runner(folder, made, tools, Path(work) / "image")
+            found = proof.library(runner, x, scores, where, _counter(progress, where, len(x)))
+            if found[0].status == "failed":
+                found.append(Verdict(f"{where}: first wrong layer", "failed", _blame(compiled, wanted, tools, x, scores, Path(work))))
+            verdicts += found
+            if isinstance(runner, ChipRunner):
+                cost = runner.cost(x[-1].reshape(-1), sections)
+            if timed and isinstance(runner, HostRunner):
+                timing = bench.time_inference(runner.library, x[-1].reshape(-1), tools, wanted, _counter(progress, "timing", bench.SAMPLES))
+    return report.Checked(
+        model=str(path),
+        name=compiled.name,
+        digest=compiled.digest,
+        target=wanted.name,
+        compiler=f"{tools.name} {tools.version}",
+        size=report.Size(report.float_bytes(layers), made.packed_bytes),
+        arena=made.arena_bytes,
+        arena_bound=made.arena_bound,
+        dead_channels=dead_channels(compiled.machine),
+        notes=compiled.model.notes,
+        verdicts=tuple(verdicts),
+        chip=cost,
+        timing=timing,
+    )
+
+
+def dead_channels(graph: Graph) -> int:
+    """How many channels of machine IR have a sign that no input can change."""
+    dead = 0
+    for node in graph.nodes:
+        if isinstance(node, machine.SignMatVecThreshold | machine.ByteMatVecThreshold):
+            low, high = bounds(graph, node)
+            dead += int(((node.thresholds.array <= low) | (node.thresholds.array > high)).sum())
+    return dead
+
+
+def _runner(folder: Path, made: plan.Plan, tools: toolchain.Toolchain, work: Path) -> tuple[HostRunner | ChipRunner, dict[str, int]]:
+    if made.target.cpu is None:
+        return HostRunner(library.load(folder)), {}
+    work.mkdir()
+    return chip(folder, made, tools, work)
+
+
+def _blame(compiled: Compiled, wanted: target.Target, tools: toolchain.Toolchain, x: Array, scores: Array, work: Path) -> str:
+    """The first wrong layer, from a second library in which every value has its own place in the arena."""
+    made = planned(compiled, wanted, reuse=False)
+    runner, _ = _runner(write(made, tools, work / "kept"), made, tools, work / "kept-image")
+    return proof.first_difference(runner, made, compiled.machine, x, scores)
+
+
+def _counter(progress: Ticks, step: str, total: int) -> Callable[[int], None]:
+    done = 0
+    progress(step, 0, total)
+
+    def tick(n: int) -> None:
+        nonlocal done
+        done += n
+        progress(step, done, total)
+
+    return tick

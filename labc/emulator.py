@@ -1,0 +1,352 @@
+"""Run the functions of a Cortex-M image on its own instruction set, in unicorn, and count what they cost.
+
+The core is modelled strictly: what a Cortex-M0 does not know (Thumb-2, an FPU, unaligned loads) is a fault there. Memory is what
+the image and `alloc` asked for and nothing else. An ELF file is read with suspicion: sizes are bounded, ranges checked.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from labc.errors import FAILED, NOT_HERE, LabcError
+
+PAGE = 0x1000
+IMAGE_END = 0x4000_0000  # ARMv7-M ARM B3.1: code and SRAM lie below, peripherals follow, external RAM starts at the heap
+HEAP, HEAP_END = 0x6000_0000, 0x7000_0000
+STACK_END = 0x7800_0000
+RETURN = 0x7F00_0000  # where a called function returns to
+SYSTEM = 0xE000_E000  # System Control Space, ARMv7-M ARM B3.2: plain memory here
+PAINT = 0xA5
+LARGEST = 64 << 20  # bytes of an ELF file, of what it loads, of all that is allocated
+
+# Unicorn's model for each core, and whether it has an FPU to switch on.
+_CORES = {
+    "cortex-m0": ("UC_CPU_ARM_CORTEX_M0", False),
+    "cortex-m0plus": ("UC_CPU_ARM_CORTEX_M0", False),
+    "cortex-m3": ("UC_CPU_ARM_CORTEX_M3", False),
+    "cortex-m4": ("UC_CPU_ARM_CORTEX_M4", True),
+    "cortex-m7": ("UC_CPU_ARM_CORTEX_M7", True),
+    "cortex-m33": ("UC_CPU_ARM_CORTEX_M33", True),
+}
+
+
+class EmulatorFault(LabcError):  # noqa: N818 (a fault is what the core calls it)
+    """The code did what its core cannot: `function` was called, at `pc` (in `symbol`) it stopped for `reason`."""
+
+    def __init__(self, function: str, pc: int, symbol: str, reason: str) -> None:
+        super().__init__(f"{function}: stopped at {pc:#010x} ({symbol}): {reason}", code=FAILED)
+        self.function, self.pc, self.symbol, self.reason = function, pc, symbol, reason
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A function or object of the image: `address` has no Thumb bit, `size` is in bytes."""
+
+    address: int
+    size: int
+    kind: str  # "function" or "object"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Memory to load: `data` at `address` (and, where .data waits in flash, at `load_address`), zeros up to `size` bytes."""
+
+    address: int
+    load_address: int
+    size: int
+    data: bytes
+    writable: bool
+
+
+@dataclass(frozen=True)
+class Elf:
+    """What labc reads of an ELF image; `sections` is (name, bytes, writable, occupies the file), allocated ones only."""
+
+    segments: tuple[Segment, ...]
+    symbols: dict[str, Symbol]
+    sections: tuple[tuple[str, int, bool, bool], ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: `result` is r0 as a signed int. Where it was measured, `instructions` is the exact number issued, those that an IT
+    block skips included, and `stack_bytes` reaches to the deepest byte of the stack that was written (to 4 bytes)."""
+
+    result: int
+    instructions: int | None
+    stack_bytes: int | None
+
+
+def available() -> str | None:
+    """None if images can be run here, else the reason and the remedy."""
+    try:
+        import_module("elftools.elf.elffile")
+        import_module("unicorn.arm_const")
+    except (ImportError, OSError) as error:
+        return f"the wheels unicorn and pyelftools do not load ({error}); pip install 'labc[cross]'"
+    return None
+
+
+def sections(elf: Path | bytes) -> dict[str, int]:
+    """Bytes of an ELF image by its section headers.
+
+    Each allocated section by its name, and three sums: "flash" (all that is stored, the initial values of .data too), "ram" (all
+    that is writable: .data and .bss), and "image" (the start-up code and vectors, part of "flash", that a network does not need).
+    Stack and arena are not in it.
+    """
+    found = read_elf(elf).sections
+    table: dict[str, int] = {}
+    for name, size, _, _ in found:
+        table[name] = table.get(name, 0) + size
+    flash = sum(size for _, size, _, stored in found if stored)
+    ram = sum(size for _, size, writable, _ in found if writable)
+    return table | {"flash": flash, "ram": ram, "image": table.get(".image", 0)}
+
+
+def read_elf(source: Path | bytes) -> Elf:
+    """The image in a file or in bytes; LabcError if it is not a bounded, complete, 32-bit little-endian Arm executable."""
+    reason = available()
+    if reason:
+        raise LabcError(f"emulator: {reason}", code=NOT_HERE)
+    place = "image" if isinstance(source, bytes) else str(source)
+    try:
+        if not isinstance(source, bytes) and source.stat().st_size > LARGEST:
+            raise LabcError(f"{place}: larger than {LARGEST >> 20} MiB; give the ELF file of an image")
+        data = source if isinstance(source, bytes) else source.read_bytes()
+    except OSError as error:
+        raise LabcError(f"{place}: cannot be read ({error.strerror}); build the image first") from error
+    # Magic, 32-bit, little-endian; then type executable, machine Arm (System V ABI, "ELF Header"; AAELF32).
+    if len(data) > LARGEST or data[:6] != b"\x7fELF\x01\x01" or data[16:20] != struct.pack("<HH", 2, 40):
+        raise LabcError(f"{place}: not a 32-bit little-endian Arm ELF executable; link it with labc")
+    try:
+        return _parse(data)
+    except LabcError as error:
+        raise LabcError(f"{place}: {error}; build it again") from error
+    except Exception as error:  # pyelftools meets a damaged file with whatever exception comes first
+        raise LabcError(f"{place}: a damaged ELF file ({type(error).__name__}: {error}); build it again") from error
+
+
+def _parse(data: bytes) -> Elf:
+    from io import BytesIO
+
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.sections import SymbolTableSection
+
+    elf = ELFFile(BytesIO(data))
+    if elf.num_segments() > 64 or elf.num_sections() > 4096:
+        raise LabcError(f"{elf.num_segments()} segments and {elf.num_sections()} sections are too many")
+    segments: list[Segment] = []
+    for part in elf.iter_segments("PT_LOAD"):
+        start, stored, size = part["p_offset"], part["p_filesz"], part["p_memsz"]
+        if stored > size or start + stored > len(data):
+            raise LabcError("a segment ends after the file does")
+        if max(part["p_vaddr"], part["p_paddr"]) + size > IMAGE_END or sum(s.size for s in segments) + size > LARGEST:
+            raise LabcError(f"a segment of {size} bytes at {part['p_vaddr']:#x} does not fit the emulator's memory")
+        if size:
+            segments.append(Segment(part["p_vaddr"], part["p_paddr"], size, data[start : start + stored], bool(part["p_flags"] & 2)))
+    headers = []
+    for section in elf.iter_sections():
+        if section["sh_type"] != "SHT_NOBITS" and section["sh_offset"] + section["sh_size"] > len(data):
+            raise LabcError(f"section {section.name!r} ends after the file does")
+        if section["sh_flags"] & 2 and section["sh_size"]:
+            headers.append((section.name, section["sh_size"], bool(section["sh_flags"] & 1), section["sh_type"] != "SHT_NOBITS"))
+    table = elf.get_section_by_name(".symtab")
+    if not isinstance(table, SymbolTableSection) or table.num_symbols() > 200_000:
+        raise LabcError("no symbol table (it was stripped), or one without end")
+    kinds = {"STT_FUNC": "function", "STT_OBJECT": "object"}
+    known: dict[str, Symbol] = {}
+    for entry in table.iter_symbols():
+        kind = kinds.get(entry["st_info"]["type"])
+        if kind and entry["st_shndx"] != "SHN_UNDEF" and (entry.name not in known or entry["st_info"]["bind"] != "STB_LOCAL"):
+            known[entry.name] = Symbol(entry["st_value"] & ~(kind == "function"), entry["st_size"], kind)
+    return Elf(tuple(segments), known, tuple(headers))
+
+
+class Image:
+    """A loaded image on a core of its own. Memory stays as calls leave it; registers start afresh for each call.
+
+    `elf`: an ELF file or its bytes, linked with symbols. `cpu`: the core, in GNU spelling. `stack_bytes`: the stack there is, below
+    which every access is a fault. Raises LabcError for a file or core it cannot take, NOT_HERE where unicorn is missing.
+    """
+
+    def __init__(self, elf: Path | bytes, cpu: str = "cortex-m4", stack_bytes: int = 64 << 10) -> None:
+        if cpu not in _CORES:
+            raise LabcError(f"emulator: core {cpu!r} not known; known cores: {', '.join(_CORES)}")
+        parsed = read_elf(elf)
+        unicorn: Any = import_module("unicorn")  # its types are unfinished
+        arm_const: Any = import_module("unicorn.arm_const")
+        model, has_fpu = _CORES[cpu]
+        self.cpu = cpu
+        self.symbols = parsed.symbols
+        self._functions = sorted((s.address, s.size, name) for name, s in parsed.symbols.items() if s.kind == "function")
+        self._u, self._r = unicorn, arm_const
+        # Not UC_MODE_MCLASS: with it unicorn runs every model as a Cortex-M33.
+        self._uc: Any = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB)
+        self._uc.ctl_set_cpu_model(getattr(arm_const, model))
+        self._map_image(parsed.segments)
+        self._stack = STACK_END - -(-stack_bytes // PAGE) * PAGE
+        self._heap = HEAP
+        self._uc.mem_map(self._stack, STACK_END - self._stack, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
+        self._uc.mem_map(RETURN, PAGE)
+        self._uc.mem_map(SYSTEM, PAGE, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
+        if has_fpu:  # CPACR: full access to CP10 and CP11; FPEXC.EN, which the model also asks for
+            self._uc.reg_write(arm_const.UC_ARM_REG_C1_C0_2, self._uc.reg_read(arm_const.UC_ARM_REG_C1_C0_2) | 0xF << 20)
+            self._uc.reg_write(arm_const.UC_ARM_REG_FPEXC, 0x4000_0000)
+        self._fresh = self._uc.context_save()
+        self._events: list[str] = []
+        self._uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, _note_access(self._events, unicorn))
+        self._uc.hook_add(unicorn.UC_HOOK_INTR, _note_exception(self._events, arm_const))
+
+    def _map_image(self, segments: tuple[Segment, ...]) -> None:
+        """Map the pages that segments touch, with the rights of all that share a page, and fill them."""
+        u, rights = self._u, dict[int, int]()
+        for s in segments:
+            copies = {(s.address, s.size, s.writable), (s.load_address, len(s.data), s.writable and s.load_address == s.address)}
+            for address, size, writable in copies:
+                for page in range(address // PAGE, (address + size + PAGE - 1) // PAGE):
+                    rights[page] = rights.get(page, u.UC_PROT_READ | u.UC_PROT_EXEC) | (u.UC_PROT_WRITE if writable else 0)
+        for page, right in rights.items():
+            self._uc.mem_map(page * PAGE, PAGE, right)
+        for s in segments:
+            self._uc.mem_write(s.load_address, s.data)
+            self._uc.mem_write(s.address, s.data)
+
+    def alloc(self, nbytes: int, align: int = 8) -> int:
+        """The address of `nbytes` bytes of zeroed memory, aligned to `align` (a power of two up to 4096) and, at a multiple of
+        it, no better than it must be: the block ends at a page that cannot be touched, or less than `align` bytes before it."""
+        if nbytes < 0 or align < 1 or align > PAGE or align & (align - 1):
+            raise LabcError(f"emulator: {nbytes} bytes aligned to {align} cannot be had; align to a power of two up to {PAGE}")
+        pages = max(1, -(-nbytes // PAGE))
+        if self._heap + (pages + 1) * PAGE > HEAP_END or nbytes > LARGEST:
+            raise LabcError(f"emulator: {nbytes} bytes more do not fit; allocate buffers once and use them again")
+        self._uc.mem_map(self._heap, pages * PAGE, self._u.UC_PROT_READ | self._u.UC_PROT_WRITE)
+        end = self._heap + pages * PAGE
+        self._heap = end + PAGE
+        return (end - nbytes) // align * align
+
+    def write(self, address: int, data: bytes) -> None:
+        """Put `data` at `address`; LabcError if not all of it is memory."""
+        self._access(lambda: self._uc.mem_write(address, data), address, len(data))
+
+    def read(self, address: int, nbytes: int) -> bytes:
+        """The `nbytes` bytes at `address`; LabcError if not all of it is memory."""
+        return bytes(self._access(lambda: self._uc.mem_read(address, nbytes), address, nbytes))
+
+    def _access(self, do: Callable[[], Any], address: int, nbytes: int) -> Any:
+        try:
+            return do()
+        except self._u.UcError as error:
+            raise LabcError(f"emulator: {nbytes} bytes at {address:#x} are not all memory ({error}); use alloc") from error
+
+    def call(self, symbol: str, *args: int, budget: int = 1_000_000_000, measure: bool = False) -> Call:
+        """Call the function `symbol` with 32-bit integers or addresses and run it to its return.
+
+        `measure` counts instructions, exactly (about a million basic blocks a second), and the stack it used, by paint and scan;
+        without it hundreds of millions of instructions a second. `budget`: instructions after which it is taken to run for ever.
+        Raises EmulatorFault for whatever its core cannot do, LabcError if there is no such function.
+        """
+        if symbol not in self.symbols or self.symbols[symbol].kind != "function":
+            raise LabcError(f"emulator: the image has no function {symbol!r}; name it in `keep` when linking")
+        u, r, uc = self._u, self._r, self._uc
+        uc.context_restore(self._fresh)
+        words = [arg & 0xFFFF_FFFF for arg in args]
+        sp = STACK_END - (4 * max(0, len(words) - 4) + 7) // 8 * 8  # AAPCS32: r0 to r3, then the stack, aligned to 8
+        if measure:
+            uc.mem_write(self._stack, bytes([PAINT]) * (STACK_END - self._stack))
+        for register, word in zip((r.UC_ARM_REG_R0, r.UC_ARM_REG_R1, r.UC_ARM_REG_R2, r.UC_ARM_REG_R3), words, strict=False):
+            uc.reg_write(register, word)
+        uc.mem_write(sp, struct.pack(f"<{len(words[4:])}I", *words[4:]))
+        uc.reg_write(r.UC_ARM_REG_SP, sp)
+        uc.reg_write(r.UC_ARM_REG_LR, RETURN | 1)
+        self._events.clear()
+        executed = [0]
+        reason, hook = None, None
+        if measure:
+            hook = uc.hook_add(u.UC_HOOK_BLOCK, _block_counter(executed))
+            uc.ctl_flush_tb()  # code translated without the hook would go uncounted; so also with `count` below, hence on every call
+        try:
+            uc.emu_start(self.symbols[symbol].address | 1, RETURN, count=budget)
+        except u.UcError as error:
+            unknown = error.errno == u.UC_ERR_INSN_INVALID
+            reason = f"an instruction that {self.cpu} does not have; build for this core" if unknown else str(error)
+        finally:
+            if hook is not None:
+                uc.hook_del(hook)
+                uc.ctl_flush_tb()
+        pc = uc.reg_read(r.UC_ARM_REG_PC)
+        if self._events:
+            reason = self._events[0]
+        elif reason is None and pc != RETURN:
+            reason = f"no end after {budget} instructions; it hangs, or needs a larger budget"
+        if reason is not None:
+            raise EmulatorFault(symbol, pc, self._where(pc), reason)
+        depth = None
+        if measure:
+            painted = bytes(uc.mem_read(self._stack, sp - self._stack))
+            depth = -(-len(painted.lstrip(bytes([PAINT]))) // 4) * 4
+        result = uc.reg_read(r.UC_ARM_REG_R0)
+        return Call(result - (result >> 31 << 32), executed[0] if measure else None, depth)
+
+    def _where(self, pc: int) -> str:
+        """The function that `pc` lies in, with the offset."""
+        i = bisect_right(self._functions, pc, key=lambda f: f[0]) - 1
+        if i >= 0 and pc < self._functions[i][0] + max(self._functions[i][1], 2):
+            return f"{self._functions[i][2]}+{pc - self._functions[i][0]}"
+        return "outside every function"
+
+
+def _block_counter(executed: list[int]) -> Callable[..., None]:
+    """A hook that adds the instructions of each basic block run: in Thumb, halfwords from 0xE800 on begin a 32-bit one (ARMv7-M A5.1)."""
+    known: dict[tuple[int, int], int] = {}
+
+    def block(uc: Any, address: int, size: int, _: object) -> None:
+        count = known.get((address, size))
+        if count is None:
+            code, at, count = uc.mem_read(address, size), 0, 0
+            while at < size:
+                at += 4 if code[at + 1] >= 0xE8 else 2
+                count += 1
+            known[address, size] = count
+        executed[0] += count
+
+    return block
+
+
+def _note_access(events: list[str], u: Any) -> Callable[..., bool]:
+    def note(_uc: Any, access: int, address: int, size: int, _value: int, _: object) -> bool:
+        fetch = access in (u.UC_MEM_FETCH_UNMAPPED, u.UC_MEM_FETCH_PROT)
+        kind = "jump to" if fetch else "write of" if access in (u.UC_MEM_WRITE_UNMAPPED, u.UC_MEM_WRITE_PROT) else "read of"
+        why = "read-only memory" if access == u.UC_MEM_WRITE_PROT else "no code" if fetch else "no memory"
+        what = f"{address:#010x}" if fetch else f"{size} bytes at {address:#010x}"
+        events.append(f"{kind} {what}, {why}; a pointer is wrong or a buffer too small")
+        return False
+
+    return note
+
+
+def _note_exception(events: list[str], r: Any) -> Callable[..., None]:
+    # Numbers from QEMU's target/arm/cpu.h.
+    names = {
+        1: "undefined instruction",
+        2: "svc",
+        3: "prefetch abort",
+        4: "data abort: an address this core cannot take, on a Cortex-M0 an unaligned one",
+        7: "breakpoint",
+        17: "an FPU instruction where the FPU is absent or off",
+        18: "invalid state: a jump to an address without the Thumb bit",
+    }
+
+    def note(uc: Any, number: int, _: object) -> None:
+        text = names.get(number, f"exception {number}")
+        if number == 7 and uc.reg_read(r.UC_ARM_REG_R0) == 0x20:  # SYS_EXIT_EXTENDED, as the start-up code ends
+            text = f"semihosting exit, code {struct.unpack('<I', uc.mem_read(uc.reg_read(r.UC_ARM_REG_R1) + 4, 4))[0]}"
+        events.append(text)
+        uc.emu_stop()
+
+    return note

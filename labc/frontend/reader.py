@@ -1,0 +1,156 @@
+"""What reading a file keeps: the nodes made so far, and what each ONNX name stands for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from labc.errors import LabcError
+from labc.ir import layers
+from labc.ir.core import Array, Const, Node, Type
+
+
+@dataclass(frozen=True)
+class Value:
+    """What an ONNX name stands for while reading: `node`·scale + shift, per channel, in float64 and not yet a node itself.
+
+    Affine steps (Mul, Add, BatchNormalization, a weight's α …) only change scale and shift; they are rounded to float32
+    once, when something needs the value. `wide` is true behind Cast(double); `floored` behind Floor.
+    """
+
+    node: str
+    scale: Array = field(default_factory=lambda: np.ones(()))
+    shift: Array = field(default_factory=lambda: np.full((), -0.0))  # the identity of addition: +0 would turn −0 into +0
+    wide: bool = False
+    floored: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether the value is `node` itself."""
+        return bool(np.all(self.scale == 1) and np.all(self.shift == 0))
+
+    def times(self, c: Array) -> Value:
+        """The value times c, a scalar or one number per channel."""
+        return replace(self, scale=self.scale * c, shift=self.shift * c if np.any(self.shift) else self.shift)
+
+    def plus(self, c: Array) -> Value:
+        """The value plus c; a first shift is taken as it is, with the sign of its zeros."""
+        return replace(self, shift=self.shift + c if np.any(self.shift) else c)
+
+
+@dataclass(frozen=True)
+class Test:
+    """`value` ≥ 0, on its way to a Where."""
+
+    value: Value
+
+
+Known = Value | Test | Array
+
+
+class Reader:
+    """Reads one file: what each ONNX name stands for, and the nodes made so far."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.nodes: list[Node] = []
+        self.known: dict[str, Known] = {}
+        self.notes: list[str] = []
+        self.types: dict[str, Type] = {}
+        self.names: set[str] = set()
+
+    def error(self, node: onnx.NodeProto, fact: str, remedy: str) -> LabcError:
+        """A LabcError that names the file's node and operator."""
+        return LabcError(f"{node.name or node.output[0]} ({node.op_type}): {fact}; {remedy}")
+
+    def name(self, wanted: str) -> str:
+        """A plain, unique name near `wanted`."""
+        plain = re.sub(r"[^A-Za-z0-9_.]+", "_", wanted).strip("_.")[:100] or "node"
+        name, k = plain, 2
+        while name in self.names:
+            name, k = f"{plain}_{k}", k + 1
+        self.names.add(name)
+        return name
+
+    def add(self, node: Node) -> Value:
+        """Append a node and infer its type at once, so that an error names it while the file's place is known."""
+        self.nodes.append(node)
+        self.types[node.name] = node.infer(*(self.types[name] for name in node.inputs))
+        return Value(node.name)
+
+    def flush(self, value: Value, what: str) -> str:
+        """The name of a node that is exactly `value`: an Affine is added if scale and shift are not 1 and 0."""
+        return value.node if value.plain else self.affine(value, what)
+
+    def affine(self, value: Value, what: str) -> str:
+        """Add the Affine of `value`, rounding its scale and shift once; the name of the node."""
+        shape = self.types[value.node].shape
+        name = self.name(f"{value.node}.affine")
+        if value.wide:
+            self.note("a scale in float64 became float32")
+        rounded = []
+        for label, array in (("scale", value.scale), ("shift", value.shift)):
+            with np.errstate(over="ignore"):
+                narrow = np.broadcast_to(np.asarray(array), shape).astype(np.float32)
+            if not np.isfinite(narrow).all():
+                channel = int(np.argmax(~np.isfinite(narrow.reshape(-1))))
+                raise LabcError(f"{name}: the {label} of channel {channel} is not a finite float32; retrain or rescale {what}")
+            rounded.append(Const("f32", narrow))
+        return self.add(layers.Affine(name, (value.node,), rounded[0], rounded[1])).node
+
+    def value(self, node: onnx.NodeProto, inputs: Sequence[Any], index: int = 0) -> Value:
+        """Input `index` as a value of the network. Raises LabcError if it is a constant, a comparison or a bare Floor."""
+        found = inputs[index] if index < len(inputs) else None
+        if not isinstance(found, Value):
+            raise self.error(node, f"input {index} is not a value of the network", "rewrite or remove the node")
+        if found.floored:
+            raise self.error(node, "reads a Floor that is not followed by Clip(0, 255)", "re-export with labc.train.export")
+        return found
+
+    def constant(self, node: onnx.NodeProto, inputs: Sequence[Any], index: int) -> Array:
+        """Input `index` as a constant. Raises LabcError if it depends on the network's input."""
+        found = inputs[index] if index < len(inputs) else None
+        if not isinstance(found, np.ndarray):
+            raise self.error(node, f"input {index} is not a constant", "labc reads chains of layers; export the parameters as initializers")
+        return found
+
+    def channels(self, node: onnx.NodeProto, value: Value, array: Array) -> Array:
+        """`array` as float64 per channel of `value`: a scalar or one value per channel. Raises LabcError for other shapes."""
+        shape = self.types[value.node].shape
+        trimmed = (
+            array.reshape(array.shape[max(0, array.ndim - len(shape)) :]) if array.size == np.prod(array.shape[-len(shape) :]) else array
+        )
+        if array.size != 1 and trimmed.shape != shape:
+            raise self.error(
+                node, f"a constant of shape {list(array.shape)} on values of shape {list(shape)}", "use a scalar or one value per channel"
+            )
+        wide: Array = array.reshape(()).astype(np.float64) if array.size == 1 else trimmed.astype(np.float64)
+        return wide
+
+    def note(self, text: str) -> None:
+        """Record that something was normalised."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+def constant(tensor: TensorProto, name: str) -> Array:
+    """A tensor as an array. Raises LabcError if its data does not fit its shape, or holds NaN or infinity."""
+    try:
+        array = numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, OverflowError, MemoryError, OSError, KeyError) as error:
+        raise LabcError(f"{name}: the tensor cannot be read ({first_line(error)}); re-export the model") from error
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise LabcError(f"{name}: holds NaN or infinity; the network did not train - lower the learning rate and train again")
+    return array
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error of a third party, bounded."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,1 @@
+"""The two intermediate representations: what the network says (layers) and what a processor does (machine)."""

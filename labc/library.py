@@ -1,0 +1,125 @@
+"""Load a built host library and call it with NumPy arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import cffi
+import numpy as np
+from numpy.typing import NDArray
+
+from labc.errors import NOT_HERE, LabcError
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
+_ELEMENTS: dict[str, tuple[str, type[Any]]] = {"u8": ("uint8_t", np.uint8), "i8": ("int8_t", np.int8)}
+_MOST = 1 << 28  # values or bytes a manifest may claim
+
+
+class Library:
+    """A network in C, callable on arrays: `library(x)` gives the scores, `library.predict(x)` the classes."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        """Open the shared library that `manifest` describes. Raises LabcError where the two do not fit."""
+        self.folder = folder
+        self.manifest = manifest
+        try:
+            self.name = str(manifest["name"])
+            element = manifest["input"]["element"]
+            self.input_shape = tuple(int(extent) for extent in manifest["input"]["shape"])
+            self.output_size = int(manifest["outputs"])
+            arena_bytes, arena_align = int(manifest["arena"]["bytes"]), int(manifest["arena"]["align"])
+            ctype, dtype = _ELEMENTS[element]
+            files = dict(manifest["files"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise LabcError(f"{folder}: the manifest lacks or garbles {error}; build the library again") from error
+        self.input_dtype = np.dtype(dtype)
+        self.input_size = int(np.prod(self.input_shape, dtype=object))
+        sizes = (self.input_size, self.output_size, arena_bytes, arena_align)
+        if not _NAME.fullmatch(self.name) or not all(0 < size <= _MOST for size in sizes):
+            raise LabcError(f"{folder}: the manifest's name or sizes are not a library's; build the library again")
+        binary = next((folder / p for p in sorted(files) if re.fullmatch(r"lib/[A-Za-z0-9_]+\.(so|dylib|dll)", p)), None)
+        if binary is None:
+            raise LabcError(f"{folder}: built for {manifest.get('target')}, not for this machine; build with --target host")
+        try:
+            if hashlib.sha256(binary.read_bytes()).hexdigest() != files[binary.relative_to(folder).as_posix()]:
+                raise LabcError(f"{binary}: is not the file the manifest lists; build the library again")
+            self.ffi = cffi.FFI()
+            self.ffi.cdef(
+                f"int {self.name}_run(const {ctype} *input, float *output, void *arena);"
+                f"int {self.name}_predict(const {ctype} *input, void *arena);"
+                f"int {self.name}_self_test(void *arena);"
+            )
+            self.lib = self.ffi.dlopen(str(binary.absolute()))
+        except OSError as error:
+            raise LabcError(f"{binary}: cannot be loaded on this machine ({error}); build the library here", code=NOT_HERE) from error
+        self._pointer = self.ffi.typeof(f"const {ctype} *")
+        raw = np.zeros(arena_bytes + arena_align, np.uint8)
+        start = -raw.ctypes.data % arena_align
+        self.arena = raw[start : start + arena_bytes]
+
+    def function(self, what: str) -> Any:
+        """The C function NAME_`what`."""
+        return getattr(self.lib, f"{self.name}_{what}")
+
+    def pointer(self, x: NDArray[Any]) -> Any:
+        """A C pointer to the input `x`, which must stay alive."""
+        return self.ffi.cast(self._pointer, x.ctypes.data)
+
+    def _batch(self, x: NDArray[Any]) -> NDArray[Any]:
+        """`x` as [n, input size]. Raises LabcError for another dtype or shape."""
+        x = np.asarray(x)
+        if x.dtype != self.input_dtype:
+            raise LabcError(
+                f"{self.name}: the input is {x.dtype}, the network takes {self.input_dtype}; convert it (no scaling is implied)"
+            )
+        if x.shape[1:] not in (self.input_shape, (self.input_size,)):
+            raise LabcError(
+                f"{self.name}: the input has shape {list(x.shape)}, expected [n, {', '.join(map(str, self.input_shape))}]; reshape it"
+            )
+        return np.ascontiguousarray(x.reshape(len(x), self.input_size))
+
+    def _call(self, code: int) -> int:
+        if code < 0:
+            raise LabcError(f"{self.name}: the library answered error {code}; build it again")
+        return code
+
+    def __call__(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        """Scores float32 [n, outputs] for inputs [n, *input shape] of the network's dtype. Raises LabcError for other inputs."""
+        x = self._batch(x)
+        scores = np.empty((len(x), self.output_size), np.float32)
+        run, ffi = self.function("run"), self.ffi
+        arena = ffi.cast("void *", self.arena.ctypes.data)
+        for i in range(len(x)):
+            self._call(run(self.pointer(x[i]), ffi.cast("float *", scores[i].ctypes.data), arena))
+        return scores
+
+    def predict(self, x: NDArray[Any]) -> NDArray[np.int32]:
+        """Classes int32 [n]: the index of the largest score, the lowest on ties."""
+        x = self._batch(x)
+        predict, arena = self.function("predict"), self.ffi.cast("void *", self.arena.ctypes.data)
+        return np.array([self._call(predict(self.pointer(row), arena)) for row in x], np.int32)
+
+    def self_test(self) -> int:
+        """0 if the golden vectors give the reference's bits, else the number of the first that does not."""
+        return self._call(self.function("self_test")(self.ffi.cast("void *", self.arena.ctypes.data)))
+
+
+def load(folder: Path | str) -> Library:
+    """Load the library that `labc build --target host -o folder` wrote.
+
+    Raises LabcError if there is no manifest, the library is for another machine, or its file is not the one that was built.
+    """
+    folder = Path(folder)
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LabcError(f"{folder}: no manifest.json ({error.strerror}); name a folder that labc build wrote") from error
+    except ValueError as error:
+        raise LabcError(f"{folder}: manifest.json is not JSON; build the library again") from error
+    if not isinstance(manifest, dict):
+        raise LabcError(f"{folder}: manifest.json is no manifest; build the library again")
+    return Library(folder, manifest)

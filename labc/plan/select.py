@@ -1,0 +1,116 @@
+"""Machine IR × target → plan: the best kernel for each node whose scratch fits, its constants packed, its arguments in order."""
+
+from __future__ import annotations
+
+import re
+
+from labc import kernels
+from labc.errors import LabcError
+from labc.ir.core import Graph, Type
+from labc.ir.machine import Input, KernelCall, Operand, Scores, ScoresArgMax
+from labc.kernels import Kernel, Op
+from labc.plan.arena import bound, place
+from labc.plan.core import C_TYPES, FlashArray, Plan, Slot, Step, Vector
+from labc.plan.layout import FLASH_TYPES, pack
+from labc.target import Target
+
+_SCRATCH = "(scratch)"  # no value has this name
+
+
+def plan(graph: Graph, *, name: str, digest: str, target: Target, golden: tuple[Vector, ...], reuse: bool = True) -> Plan:
+    """Choose everything. `graph` is machine IR; `digest` names the model; `golden` goes into the self-test;
+    `reuse=False` keeps every value in the arena readable after a run.
+
+    Raises LabcError if an op has no kernel for the target.
+    """
+    table = kernels.table()
+    (entry,) = (node for node in graph.nodes if isinstance(node, Input))
+    calls = [node for node in graph.nodes if isinstance(node, KernelCall)]
+    scores = calls[-1]
+    assert isinstance(scores, Scores)
+    body = calls[:-1]
+    winner = ScoresArgMax(f"{scores.name}.class", scores.inputs, scores.s, scores.t)
+
+    chosen = {node.name: _choose(table, node.op, target) for node in (*calls, winner)}
+    align = max(4, *(kernel.alignment for kernel in chosen.values()))
+    slots = _slots(graph, body, scores, align)
+    placed, arena_bytes = place(slots, align, reuse=reuse)
+
+    places = {entry.name: "(const uint8_t *)input" if entry.element == "i8" else "input", scores.name: "output", winner.name: "&winner"}
+    places |= {slot.name: slot.place for slot in placed}
+    places |= {_SCRATCH: "NULL"}
+    constants: dict[str, FlashArray] = {}
+
+    def step(node: KernelCall) -> Step:
+        operands = node.operands(*(graph.types[i] for i in node.inputs))
+        kernel = chosen[node.name]
+        op = table.ops[node.op]
+        _agree(node, op, operands)
+        operands = {"scratch": _SCRATCH, **operands}
+        arguments = tuple(_argument(p.name, operands[p.name], kernel, node.name, places, constants) for p in op.parameters)
+        return Step(node.name, node.op, kernel.isa, f"labc_{node.op}_{kernel.isa}", arguments)
+
+    return Plan(
+        name=name,
+        digest=digest,
+        target=target,
+        input_element=entry.element,
+        input_shape=entry.shape,
+        input_size=Type(entry.element, entry.shape).size,
+        output_size=graph.types[scores.name].size,
+        body=tuple(step(node) for node in body),
+        scores=step(scores),
+        winner=step(winner),
+        constants=tuple(constants.values()),
+        slots=placed,
+        arena_bytes=arena_bytes,
+        arena_align=align,
+        arena_bound=bound(slots, align),
+        golden=golden,
+    )
+
+
+def _choose(table: kernels.Table, op: str, target: Target) -> Kernel:
+    for isa in target.isas:
+        if (op, isa) in table.kernels:
+            return table.kernels[op, isa]
+    raise LabcError(f"{op}: no kernel for target {target.name} ({', '.join(target.isas)}); add a row to runtime/kernels.def")
+
+
+def _agree(node: KernelCall, op: Op, operands: dict[str, Operand]) -> None:
+    named = [parameter.name for parameter in op.parameters if parameter.name != "scratch"]  # scratch is the plan's own
+    if set(named) != set(operands):
+        raise LabcError(f"{node.name}: the node names {sorted(operands)}, kernels.def names {named} for {op.name}; make them agree")
+
+
+def _c_name(*parts: object) -> str:
+    return re.sub(r"[^A-Za-z0-9]", "_", "_".join(map(str, parts)))
+
+
+def _slots(graph: Graph, body: list[KernelCall], scores: KernelCall, align: int) -> tuple[Slot, ...]:
+    """One slot per value between two steps, alive from the step that writes it to the last that reads it."""
+    slots = []
+    order = [*body, scores]
+    for first, node in enumerate(body):
+        type_ = graph.types[node.name]
+        bits = type_.element == "sign"
+        count = -(-type_.size // 32) if bits else type_.size
+        size = count * {"sign": 4, "u8": 1, "i8": 1, "i32": 4}[type_.element]
+        last = max(i for i, user in enumerate(order) if node.name in user.inputs)
+        place = _c_name("AT", first, node.name)  # the step's number keeps names apart that differ only in dots
+        slots.append(Slot(node.name, place, C_TYPES[type_.element], type_.element, type_.size, size, first, last))
+    return tuple(slots)
+
+
+def _argument(name: str, operand: Operand, kernel: Kernel, layer: str, places: dict[str, str], constants: dict[str, FlashArray]) -> str:
+    if isinstance(operand, int):
+        return f"{operand}u"
+    if isinstance(operand, str):
+        return places[operand]
+    signs = operand.type.element == "sign"
+    # Equal constants in equal layouts are stored once: the scores and the class read the same affine.
+    key = f"{operand.digest} {kernel.word_bits} {kernel.lanes} {kernel.groups}" if signs else operand.digest
+    if key not in constants:
+        values = pack(operand.array, kernel) if signs else operand.array
+        constants[key] = FlashArray(_c_name(name, len(constants), layer), FLASH_TYPES[values.dtype.name], values, layer)
+    return "@" + constants[key].name  # @ stands for the network's prefix

@@ -1,0 +1,167 @@
+"""What a network costs, what was proved, what was not run: tables for people, plain data for machines."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from labc.bench import Timing
+from labc.check import Verdict
+from labc.check.runners import ChipCost
+from labc.frontend.onnx import Model
+from labc.ir import layers
+from labc.ir.core import Graph, Node
+
+_STYLE = {"passed": "green", "failed": "bold red", "not run here": "yellow"}
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer for `inspect`; `why_not` is None where weights and inputs are such that labc computes on bits."""
+
+    layer: str
+    kind: str
+    takes: str
+    gives: str
+    weights: str
+    one_bit: bool | None
+    why_not: str | None
+    macs: int
+    packed_bytes: int
+
+
+@dataclass(frozen=True)
+class Size:
+    """Bytes of the network's parameters: as float32 (4 per weight, scale and shift), and packed as the library holds them."""
+
+    float32: int
+    packed: int
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The result of `labc check`."""
+
+    model: str
+    name: str
+    digest: str
+    target: str
+    compiler: str
+    size: Size
+    arena: int
+    arena_bound: int
+    dead_channels: int
+    notes: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+    chip: ChipCost | None = None
+    timing: Timing | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything that ran found a difference."""
+        return any(verdict.status == "failed" for verdict in self.verdicts)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many checks passed, failed, and were not run here."""
+        return {status: sum(v.status == status for v in self.verdicts) for status in ("passed", "failed", "not run here")}
+
+
+def rows(model: Model) -> list[LayerRow]:
+    """One row per layer of the file, buildable or not."""
+    return [_row(model.graph, node) for node in model.graph.nodes]
+
+
+def float_bytes(graph: Graph) -> int:
+    """Bytes of the parameters as float32: every weight, and a scale and a shift per output channel."""
+    dense = [node.weights.type.shape for node in graph.nodes if isinstance(node, layers.Dense)]
+    return sum(4 * (n * k + 2 * n) for n, k in dense)
+
+
+def _row(graph: Graph, node: Node) -> LayerRow:
+    takes = ", ".join(str(graph.types[name]) for name in node.inputs)
+    n = graph.types[node.name].size
+    weights, one_bit, why, macs, packed = "", None, None, 0, 0
+    match node:
+        case layers.Dense():
+            rows_, k = node.weights.type.shape
+            weights, macs = f"{rows_} x {k}", rows_ * k
+            why = node.why_not_binary()
+            if why is None and graph.types[node.inputs[0]].element == "f32":
+                why = f"weights are ±a, but its input {node.inputs[0]} is float32: export with labc.train.export, which calibrates 8 bits"
+            one_bit = why is None
+            packed = 4 * rows_ * -(-k // 32) if one_bit else 4 * macs
+        case layers.Affine() if any(isinstance(user, layers.Sign) for user in graph.users[node.name]):
+            packed = 4 * n  # becomes one threshold per channel
+        case layers.Affine():
+            packed = 8 * n
+        case layers.Requantize():
+            packed = 12 * n
+    return LayerRow(node.name, node.kind(), takes, str(graph.types[node.name]), weights, one_bit, why, macs, packed)
+
+
+def data(value: Any) -> Any:
+    """A report as plain JSON data; a check's also with its counts."""
+    if isinstance(value, Checked):
+        return asdict(value) | {"failed": value.failed, "counts": value.counts}
+    return [asdict(row) for row in value] if isinstance(value, list) else asdict(value)
+
+
+def show_layers(console: Any, title: str, table_rows: list[LayerRow], build: str | None, notes: tuple[str, ...]) -> None:
+    """The `inspect` table; `build` is None if the network can be built, else the reason."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for heading in ("layer", "kind", "takes", "gives", "weights", "1-bit"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("MACs", "packed bytes"):
+        table.add_column(heading, justify="right")
+    for row in table_rows:
+        mark = {None: "", True: "[green]yes[/]", False: "[red]no[/]"}[row.one_bit]
+        numbers = [f"{n:,}" if n else "" for n in (row.macs, row.packed_bytes)]
+        table.add_row(row.layer, row.kind, row.takes, row.gives, row.weights, mark, *numbers)
+    macs, packed = sum(row.macs for row in table_rows), sum(row.packed_bytes for row in table_rows)
+    table.add_section()
+    table.add_row("total", "", "", "", "", "", f"{macs:,}", f"{packed:,}")
+    console.print(table)
+    for row in table_rows:
+        if row.why_not:
+            console.print(f"[red]not 1-bit[/]  {row.layer}: {row.why_not}", soft_wrap=True, highlight=False)
+    for note in notes:
+        console.print(f"normalised  {note}", soft_wrap=True, highlight=False)
+    console.print("[green]can be built[/]" if build is None else f"[red]cannot be built[/]  {build}", soft_wrap=True, highlight=False)
+
+
+def show_check(console: Any, checked: Checked) -> None:
+    """The verdicts of one target, and what the network costs there."""
+    from rich.table import Table
+
+    table = Table(title=f"{checked.name} on {checked.target} ({checked.compiler}), model {checked.digest[:12]}", title_justify="left")
+    table.add_column("check")
+    table.add_column("verdict")
+    table.add_column("what was compared", overflow="fold")
+    for verdict in checked.verdicts:
+        table.add_row(verdict.what, f"[{_STYLE[verdict.status]}]{verdict.status}[/]", verdict.detail)
+    console.print(table)
+    for what, value in costs(checked):
+        console.print(f"  {what:<24}{value}", highlight=False, soft_wrap=True)
+    counts = checked.counts
+    console.print(f"  {'checks':<24}{', '.join(f'{n} {status}' for status, n in counts.items())}", highlight=False)
+
+
+def costs(checked: Checked) -> list[tuple[str, str]]:
+    """What the network costs, as (what, value) lines."""
+    size, chip, timing = checked.size, checked.chip, checked.timing
+    lines = [("parameters", f"{size.float32:,} bytes as float32, {size.packed:,} packed ({size.float32 / size.packed:.1f}x smaller)")]
+    lines.append(("arena", f"{checked.arena:,} bytes (lower bound {checked.arena_bound:,})"))
+    if checked.dead_channels:
+        lines.append(("dead channels", f"{checked.dead_channels} never change sign; computed exactly"))
+    if chip:
+        lines.append(("flash", f"{chip.flash:,} bytes (code and constants, from the linked ELF)"))
+        lines.append(("RAM", f"{chip.ram:,} bytes (arena {chip.arena:,} + stack {chip.stack:,} + data)"))
+        lines.append(("instructions", f"{chip.instructions:,} per inference (run), {chip.predict_instructions:,} (predict)"))
+    if timing:
+        lines.append(
+            ("time", f"{timing.median_ns:,.0f} ns per inference, 90 % of samples in {timing.low_ns:,.0f} to {timing.high_ns:,.0f}")
+        )
+    return lines

@@ -1,0 +1,379 @@
+"""Find the C compilers of this machine, spell the flags of each, compile, archive and link with them.
+
+Three families are spoken: gcc, clang, and zig (the `ziglang` wheel: clang with a linker and run-time support for every target).
+No environment variable changes what comes out: the ones that compilers read are not passed on. The same sources, target and
+compiler give the same bytes from any folder. Each command has a time limit and ends, with all it started, when labc ends.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from labc.errors import NOT_HERE, LabcError
+from labc.resources import folder
+from labc.target import Target
+
+TIMEOUT_S = 120.0  # for one command; the slowest seen, zig's first link for a target, takes 4 s
+
+WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
+_PORTABLE = ("-std=c11", "-g0", "-ffp-contract=off", "-fomit-frame-pointer")
+_FIRMWARE = ("-ffreestanding", "-ffunction-sections", "-fdata-sections", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
+_CANDIDATES = {"host": ("cc", "gcc", "clang", "zig"), "cortex-m": ("arm-none-eabi-gcc", "zig")}
+_INSTALL = {
+    "host": "a C compiler (Debian, Ubuntu: apt install gcc libc6-dev)",
+    "cortex-m": "arm-none-eabi-gcc (Debian, Ubuntu: apt install gcc-arm-none-eabi)",
+}
+
+# core: zig's name, zig's FPU feature, gcc's FPU; the sources are GCC's "ARM Options" and LLVM's ARMProcessors.td.
+_CORES: dict[str, tuple[str, str | None, str | None]] = {
+    "cortex-m0": ("cortex_m0", None, None),
+    "cortex-m0plus": ("cortex_m0plus", None, None),
+    "cortex-m3": ("cortex_m3", None, None),
+    "cortex-m4": ("cortex_m4", "vfp4d16sp", "fpv4-sp-d16"),
+    "cortex-m7": ("cortex_m7", "fp_armv8d16", "fpv5-d16"),
+    "cortex-m33": ("cortex_m33", "fp_armv8d16sp", "fpv5-sp-d16"),
+}
+
+# What compilers take from the environment and put into, or look up for, their output (GCC manual, "Environment Variables").
+_UNWANTED = re.compile(
+    r"ZIG_\w+|(C|LIBRARY_|COMPILER_|LD_RUN_)PATH|\w+_INCLUDE_PATH|GCC_\w+|CCC_\w+|DEPENDENCIES_OUTPUT|SUNPRO_DEPENDENCIES|SOURCE_DATE_EPOCH|_?CL_?"
+)
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """One compiler that was found: `cc` and `ar` are command lines to which arguments are appended.
+
+    `name` is what users call it (gcc, clang, zig, arm-none-eabi-gcc), `family` decides how flags are spelled, `version` is the
+    compiler's own ("12.2.0").
+    """
+
+    name: str
+    family: Literal["gcc", "clang", "zig"]
+    version: str
+    cc: tuple[str, ...]
+    ar: tuple[str, ...]
+
+
+def find(target: Target, force: str | None = None) -> Toolchain:
+    """The first compiler that works for `target`; only `force` (a name from `survey`, a command or a path) where it is given.
+
+    Host: cc, gcc, clang on PATH, then the ziglang wheel. Cortex-M: arm-none-eabi-gcc, then the wheel.
+    Raises LabcError (NOT_HERE) with what was tried and what to install.
+    """
+    kind = _kind(target)
+    reasons = []
+    for name in (force,) if force else _CANDIDATES[kind]:
+        found = _inspect(name, target)
+        if isinstance(found, Toolchain):
+            return found
+        reasons.append(f"{name}: {found}")
+    remedy = "name another compiler" if force else f"pip install 'labc[cross]' (the ziglang wheel), or install {_INSTALL[kind]}"
+    raise LabcError(f"{target.name}: no compiler works here ({'; '.join(reasons)}); {remedy}", code=NOT_HERE)
+
+
+def survey(target: Target) -> list[tuple[str, Toolchain | str]]:
+    """Every compiler labc looks for, best first: its name, and what was found or the reason why not."""
+    return [(name, _inspect(name, target)) for name in _CANDIDATES[_kind(target)]]
+
+
+def _kind(target: Target) -> str:
+    return "host" if target.cpu is None else "cortex-m"
+
+
+def _inspect(name: str, target: Target) -> Toolchain | str:
+    """The compiler called `name`, after a trial, or the reason why it will not do."""
+    try:
+        return _inspect_zig(name) if name == "zig" or Path(name).stem.startswith("zig") else _inspect_cc(name, target)
+    except LabcError as error:
+        return str(error)
+
+
+def _inspect_zig(name: str) -> Toolchain | str:
+    program = shutil.which(name) if name != "zig" else _wheel_zig()
+    if program is None:
+        return "the ziglang wheel is not installed" if name == "zig" else "not found"
+    version = _run([(name, [program, "version"])], _clean_environment())[0].strip()
+    return Toolchain("zig", "zig", version, (program, "cc"), (program, "ar"))
+
+
+def _wheel_zig() -> str | None:
+    """The zig program inside the ziglang wheel, found without importing it."""
+    from importlib.util import find_spec
+
+    spec = find_spec("ziglang")
+    if spec is None or spec.origin is None:
+        return None
+    program = Path(spec.origin).parent / ("zig.exe" if sys.platform == "win32" else "zig")
+    return str(program) if program.is_file() else None
+
+
+def _inspect_cc(name: str, target: Target) -> Toolchain | str:
+    program = shutil.which(name)
+    if program is None:
+        return "not on PATH"
+    env = _clean_environment()
+    words = _run([(name, [program, "-v"])], env)[0]
+    who = re.search(r"\b(gcc|clang) version (\d\S*)", words)
+    machine = re.search(r"^Target: (\S+)", words, re.MULTILINE)
+    if who is None or machine is None:
+        return f"{program} -v answers like neither gcc nor clang"
+    if target.cpu is not None and not machine[1].startswith("arm-none-eabi"):
+        return f"compiles for {machine[1]}, not for {target.cpu}"
+    ar = shutil.which(_run([(name, [program, "-print-prog-name=ar"])], env)[0].strip())
+    if ar is None:
+        return "its ar (GNU binutils) is not there"
+    family: Literal["gcc", "clang"] = "gcc" if who[1] == "gcc" else "clang"
+    shown = family if Path(name).stem in ("cc", "c99", "c11") else Path(name).name
+    toolchain = Toolchain(shown, family, who[2], (program,), (ar,))
+    return _trial(toolchain, target) or toolchain
+
+
+def _trial(toolchain: Toolchain, target: Target) -> str | None:
+    """None if a few lines compile, and on the host link and load; else the reason (a gcc without C headers is common)."""
+    with tempfile.TemporaryDirectory(prefix="labc-", ignore_cleanup_errors=True) as name:
+        source, library = Path(name, "trial.c"), Path(name, shared_name("trial"))
+        source.write_text("#include <stddef.h>\n#include <stdint.h>\nint labc_trial(void);\nint labc_trial(void) { return 0; }\n")
+        try:
+            objects = compile_objects(toolchain, target, [source], [], Path(name))
+            if target.cpu is not None:
+                return None
+            link_shared(toolchain, target, objects, library)
+            from ctypes import CDLL
+
+            CDLL(str(library))
+        except LabcError as error:
+            return str(error).partition("; by hand")[0]
+        except OSError as error:
+            return f"makes a library that does not load here ({error})"
+    return None
+
+
+def shared_name(name: str) -> str:
+    """The file name of the shared library `name` on this machine."""
+    return {"win32": f"{name}.dll", "darwin": f"lib{name}.dylib"}.get(sys.platform, f"lib{name}.so")
+
+
+def machine_flags(toolchain: Toolchain, target: Target) -> tuple[str, ...]:
+    """Flags that say for which processor and ABI; the compiler and the linker both need them."""
+    if target.cpu is None:
+        # Without -target zig takes every instruction of the machine it runs on.
+        return ("-target", _zig_host()) if toolchain.family == "zig" else ()
+    if target.cpu not in _CORES:
+        raise LabcError(f"{target.name}: core {target.cpu!r} not known; known cores: {', '.join(_CORES)}")
+    zig_cpu, zig_fpu, gcc_fpu = _CORES[target.cpu]
+    hard = target.float_abi == "hard"
+    if hard and zig_fpu is None:
+        raise LabcError(f"{target.name}: {target.cpu} has no FPU; use the soft float ABI")
+    if toolchain.family == "zig":  # its cores have no FPU until one is named
+        return (
+            "-target",
+            "thumb-freestanding-eabihf" if hard else "thumb-freestanding-eabi",
+            f"-mcpu={zig_cpu}" + (f"+{zig_fpu}" if hard else ""),
+        )
+    return (f"-mcpu={target.cpu}", "-mthumb", *(("-mfloat-abi=hard", f"-mfpu={gcc_fpu}") if hard else ("-mfloat-abi=soft",)))
+
+
+def _zig_host() -> str:
+    """This machine in zig's spelling. Only Linux on x86-64 and aarch64 runs our tests; glibc 2.17 is the oldest zig has for both."""
+    import platform
+
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
+    libc = "gnu.2.17" if platform.libc_ver()[0] == "glibc" else "musl"
+    system = {"linux": f"linux-{libc}", "darwin": "macos", "win32": "windows-gnu"}.get(sys.platform)
+    if machine not in ("x86_64", "aarch64") or system is None:
+        raise LabcError(f"host: zig's name of {machine} on {sys.platform} is not known to labc; install gcc or clang", code=NOT_HERE)
+    return f"{machine}-{system}"
+
+
+def compile_flags(toolchain: Toolchain, target: Target) -> tuple[str, ...]:
+    """All flags of one compilation but files and folders. No family may fuse a product into a sum, anywhere."""
+    zig = ("-fno-sanitize=undefined",) if toolchain.family == "zig" else ()
+    place = ("-Os", *_FIRMWARE) if target.cpu is not None else ("-O2",) if sys.platform == "win32" else ("-O2", "-fPIC")
+    return (*machine_flags(toolchain, target), *place, *_PORTABLE, *zig, *WARNINGS)
+
+
+def compile_objects(
+    toolchain: Toolchain,
+    target: Target,
+    sources: Sequence[Path],
+    include_dirs: Sequence[Path],
+    out_dir: Path,
+    extra_flags: Sequence[str] = (),
+) -> list[Path]:
+    """Compile each source to an object in `out_dir` (made if need be), as many at once as there are cores; objects in order.
+
+    `extra_flags` come last, so they win. Raises LabcError with the first lines a compiler complains in.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    sources, folders = [s.absolute() for s in sources], [d.absolute() for d in include_dirs]
+    seen = dict.fromkeys([*(s.parent for s in sources), *folders])
+    flags = [*compile_flags(toolchain, target), *(f"-ffile-prefix-map={d}=." for d in seen), *(f"-I{d}" for d in folders), *extra_flags]
+    stems = [s.stem for s in sources]
+    objects = [out_dir / (f"{stem}.o" if stem not in stems[:i] else f"{stem}-{i}.o") for i, stem in enumerate(stems)]
+    jobs = [(s.name, [*toolchain.cc, *flags, "-c", str(s), "-o", str(o)]) for s, o in zip(sources, objects, strict=True)]
+    with _environment(toolchain) as env:
+        _run(jobs, env)
+    return objects
+
+
+def archive(toolchain: Toolchain, objects: Sequence[Path], out: Path) -> Path:
+    """Pack `objects`, in this order and without dates or owners, into the static library `out` (replaced if it is there)."""
+    out.unlink(missing_ok=True)
+    how = "rcs" if sys.platform == "darwin" and toolchain.family != "zig" else "rcsD"  # Apple's ar obeys ZERO_AR_DATE instead
+    with _environment(toolchain) as env:
+        _run([(out.name, [*toolchain.ar, how, str(out), *map(str, objects)])], env)
+    return out
+
+
+def link_shared(toolchain: Toolchain, target: Target, objects: Sequence[Path], out: Path) -> Path:
+    """Link `objects` into the shared library `out` for this machine; an undefined symbol is an error, not a surprise at load time."""
+    if target.cpu is not None:
+        raise LabcError(f"{out.name}: {target.name} has no shared libraries; link an image instead")
+    name = {"darwin": [f"-Wl,-install_name,@rpath/{out.name}"], "win32": []}.get(sys.platform, [f"-Wl,-soname,{out.name}", "-Wl,-z,defs"])
+    command = [*toolchain.cc, *machine_flags(toolchain, target), "-O2", "-shared", *map(str, objects), *name, "-o", str(out)]
+    with _environment(toolchain) as env:
+        _run([(out.name, command)], env)
+    return out
+
+
+def image_files() -> tuple[list[Path], Path]:
+    """The start-up sources of a Cortex-M image, to be compiled with its other sources, and the linker script that goes with them."""
+    image = folder("runtime") / "image"
+    return [image / "startup.c", image / "memory.c"], image / "cortexm.ld"
+
+
+def link_image(
+    toolchain: Toolchain,
+    target: Target,
+    inputs: Sequence[Path],
+    linker_script: Path,
+    out: Path,
+    entry: str = "Reset_Handler",
+    keep: Sequence[str] = (),
+) -> Path:
+    """Link objects and archives into the ELF image `out`, with its symbols, of what `entry` and the symbols in `keep` reach.
+
+    No C library is used: the compiler's own support library is. A symbol in `keep` that nothing defines is an error. The linker
+    script it used, which says so, stays beside `out`.
+    """
+    if target.cpu is None:
+        raise LabcError(f"{out.name}: an image is for a Cortex-M core; link a shared library for the host")
+    names = (entry, *keep)
+    # Quoted: GNU ld takes a bare `add` or `bad` for a number with a radix suffix.
+    externs = " ".join(f'"{name}"' for name in names)
+    asserts = "".join(f'ASSERT(DEFINED("{name}"), "{name}: defined nowhere")\n' for name in names)
+    script = out.with_name(f"{out.name}.ld")
+    script.write_text(f"{linker_script.read_text()}\nEXTERN({externs})\n{asserts}")
+    with _environment(toolchain) as env:
+        options = [f"-Wl,--entry={entry}", "-Wl,--gc-sections", "-Wl,-z,max-page-size=4", "-T", str(script)]
+        files = [str(path) for path in inputs]
+        if toolchain.family == "zig":  # -g: without it zig leaves no symbols in the image
+            tail = ["-Os", "-g", *files, *options]
+        else:
+            tail = ["-nostdlib", *options, "-Wl,--start-group", *files, "-lgcc", "-Wl,--end-group"]
+        command = [*toolchain.cc, *machine_flags(toolchain, target), *tail, "-o", str(out)]
+        _run([(out.name, command)], env)
+    return out
+
+
+def _clean_environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if not _UNWANTED.fullmatch(key)} | {"LC_ALL": "C", "ZERO_AR_DATE": "1"}
+
+
+@contextmanager
+def _environment(toolchain: Toolchain) -> Iterator[dict[str, str]]:
+    """What a command runs in. zig keeps what it builds once per target in the user's cache folder, the rest only for this command."""
+    env = _clean_environment()
+    if toolchain.family != "zig":
+        yield env
+        return
+    with tempfile.TemporaryDirectory(prefix="labc-zig-", ignore_cleanup_errors=True) as local:
+        yield env | {"ZIG_GLOBAL_CACHE_DIR": str(_zig_cache()), "ZIG_LOCAL_CACHE_DIR": local}
+
+
+def _zig_cache() -> Path:
+    """A folder that is ours and can be written: labc/zig in the user's cache folder, else one in the temporary folder."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        cache = (base if base.is_absolute() else Path.home() / ".cache") / "labc" / "zig"
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            return cache
+    except (OSError, RuntimeError):  # no home, or one that cannot be written
+        owner = os.getuid() if hasattr(os, "getuid") else 0
+        cache = Path(tempfile.gettempdir(), f"labc-zig-{owner}")
+        cache.mkdir(mode=0o700, exist_ok=True)
+        facts = cache.lstat()
+        if cache.is_symlink() or (hasattr(os, "getuid") and (facts.st_uid != owner or facts.st_mode & 0o022)):
+            raise LabcError(f"{cache}: belongs to somebody else; remove it, or set HOME to a folder that can be written") from None
+        return cache
+
+
+def _run(jobs: Sequence[tuple[str, Sequence[str]]], env: dict[str, str]) -> list[str]:
+    """Run each (place, command), a few at a time; what each wrote. The first that fails, in order, is a LabcError at its place.
+
+    However this ends, nothing it started is left running.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    waiting, answers = deque(jobs), list[str]()
+    running: deque[tuple[str, Sequence[str], subprocess.Popen[bytes], IO[bytes], float]] = deque()
+    with ExitStack() as ends:
+        while waiting or running:
+            while waiting and len(running) < cores:
+                place, command = waiting.popleft()
+                log = ends.enter_context(tempfile.TemporaryFile())
+                process = _start(place, command, env, log)
+                ends.callback(_end, process)
+                running.append((place, command, process, log, time.monotonic() + TIMEOUT_S))
+            place, command, process, output, deadline = running.popleft()
+            by_hand = f"by hand: {shlex.join(command)}"
+            try:
+                status = process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                raise LabcError(f"{place}: {Path(command[0]).name} did not end within {TIMEOUT_S:g} s and was stopped; {by_hand}") from None
+            output.seek(0)
+            answers.append(output.read().decode(errors="replace"))
+            if status:
+                raise LabcError(f"{place}: {_complaint(answers[-1], status)}; {by_hand}")
+    return answers
+
+
+def _start(place: str, command: Sequence[str], env: dict[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+    except OSError as error:
+        remedy = "install it again or name another compiler"
+        raise LabcError(f"{place}: {command[0]} does not start ({error.strerror}); {remedy}", code=NOT_HERE) from error
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and all of its group (a compiler driver has children)."""
+    if process.poll() is None:
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.wait()
+
+
+def _complaint(text: str, status: int) -> str:
+    """The lines of a compiler's output that say what is wrong, five at most."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = [line for line in lines if re.search(r"\berror\b|undefined|overflowed|defined nowhere", line)] or lines
+    return "\n  ".join(told[:5]) or f"the compiler ended with status {status} and said nothing"

@@ -1,0 +1,66 @@
+"""Recipes: networks that train on real data with one call, or one command (`labc train digits-mlp`)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from labc.errors import LabcError
+from labc.train.recipes import digits_mlp, mnist_mlp
+from labc.train.recipes.recipe import Recipe, TrainResult
+
+__all__ = ["RECIPES", "Recipe", "TrainResult", "run"]
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (digits_mlp.RECIPE, mnist_mlp.RECIPE)}
+
+
+def run(
+    name: str,
+    *,
+    method: str = "lab2",
+    epochs: int | None = None,
+    seed: int = 0,
+    split: int = 0,
+    data: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str],
+    width: int | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    accelerator: str = "auto",
+    devices: int = 1,
+) -> TrainResult:
+    """Train a recipe's network, keep the checkpoint that is best on validation, test it and export it into `out`.
+
+    Writes `out`/last.ckpt and best.ckpt (after every epoch), csv/ and tensorboard/ logs, the recipe's ONNX file and train.json (the
+    result). method: a name in `labc.train.METHODS`; epochs and width (of the hidden layers) replace the recipe's; split numbers the
+    train/test split (digits); data: the directory of the data set's files (MNIST); resume goes on from `out`/last.ckpt.
+    accelerator, devices: Lightning's; several devices train with DDP. The same arguments give the same result on the same machine.
+
+    Raises LabcError for unknown names, bad data, a checkpoint of another run; and on Ctrl-C, with code 130, saying which epoch
+    survives in last.ckpt.
+    """
+    if name not in RECIPES:
+        raise LabcError(f"{name}: no such recipe; choose one of {', '.join(RECIPES)}")
+    for what, number in (("--epochs", epochs), ("--width", width), ("devices", devices)):
+        if number is not None and number < 1:
+            raise LabcError(f"{what} {number}: must be at least 1")
+    if seed < 0 or split < 0 or max(seed, split) >= 2**32:
+        raise LabcError(f"--seed {seed}, split {split}: must be from 0 to {2**32 - 1}")
+    try:
+        from labc.train.recipes import fit
+    except ModuleNotFoundError as error:
+        raise LabcError(f"labc train: {error.name} is not installed; pip install 'labc[train]'", code=3) from error
+    return fit.train(
+        RECIPES[name],
+        method_name=method,
+        epochs=epochs,
+        seed=seed,
+        split=split,
+        data=None if data is None else Path(data),
+        out=Path(out),
+        width=width,
+        resume=resume,
+        progress=progress,
+        accelerator=accelerator,
+        devices=devices,
+    )

@@ -1,0 +1,304 @@
+"""The one training loop of all recipes: PyTorch Lightning's Trainer around a model, its data and its optimizer."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import math
+import os
+import pickle
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor, nn
+
+from labc.errors import INTERRUPTED, LabcError
+from labc.train import files, methods
+from labc.train.data import Data, Part
+from labc.train.layers import BinaryLayer
+from labc.train.recipes.batches import Batch, Shuffled, Whole
+from labc.train.recipes.recipe import Recipe, TrainResult
+
+_CALIBRATION = 1000  # training images that calibrate 8-bit activations and are compared on export
+FORMAT = 1  # of the facts in a checkpoint
+
+
+def squared_hinge(scores: Tensor, labels: Tensor) -> Tensor:
+    """mean over batch and classes of max(0, 1 − t·o)², t = ±1 (the paper's code). scores [batch, n], labels int64 [batch]."""
+    signs = torch.full_like(scores, -1).scatter_(1, labels[:, None], 1)
+    return torch.relu(1 - signs * scores).square().mean()
+
+
+class Training(pl.LightningModule):
+    """The loss, the optimizer, and the recipe's facts in every checkpoint."""
+
+    def __init__(self, model: nn.Module, method: methods.Method, lr: float, facts: dict[str, Any]) -> None:
+        super().__init__()
+        self.model, self.method, self.lr, self.facts = model, method, lr, facts
+        self._sums = torch.zeros(3, dtype=torch.float64)  # loss, hits, images of the validation part so far
+        self._losses: list[Tensor] = []
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        images, labels = batch
+        loss = squared_hinge(self.model(images.float()), labels)
+        self._losses.append(loss.detach())
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.log("training_loss", torch.stack(self._losses).mean(), sync_dist=True)
+        self._losses.clear()
+
+    def on_validation_epoch_start(self) -> None:
+        self._sums.zero_()
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        images, labels = batch
+        scores = self.model(images.float())
+        loss, hits = squared_hinge(scores, labels), (scores.argmax(1) == labels).sum()
+        self._sums += torch.tensor([float(loss) * len(labels), float(hits), len(labels)], dtype=torch.float64)
+
+    def on_validation_epoch_end(self) -> None:
+        loss, hits, images = self._sums.tolist()
+        self.log("validation_loss", loss / images, sync_dist=True)
+        self.log("validation_accuracy", hits / images, sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.method.optimizer(self.model, self.lr)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["labc"] = self.facts
+
+
+class _WholeFiles(TorchCheckpointIO):
+    """Checkpoints that a crash or Ctrl-C cannot cut in half."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
+        temporary = f"{path}.part"
+        super().save_checkpoint(checkpoint, temporary, storage_options)
+        Path(temporary).replace(path)
+
+
+def train(
+    recipe: Recipe,
+    *,
+    method_name: str,
+    epochs: int | None,
+    seed: int,
+    split: int,
+    data: Path | None,
+    out: Path,
+    width: int | None,
+    resume: bool,
+    progress: bool,
+    accelerator: str,
+    devices: int,
+) -> TrainResult:
+    """`labc.train.recipes.run` behind its argument checks; see there."""
+    start = time.perf_counter()
+    method = methods.method(method_name)
+    widths = [recipe.widths[0], *(width or hidden for hidden in recipe.widths[1:-1]), recipe.widths[-1]]
+    epochs = epochs or recipe.epochs
+    facts = {"format": FORMAT, "recipe": recipe.name, "method": method_name, "widths": widths, "seed": seed, "split": split}
+    _make(out)
+    last, best = out / "last.ckpt", out / "best.ckpt"
+    if resume:
+        _same_run(last, facts)
+    parts = recipe.load(split, data)
+    # fork_rng: the caller's random numbers go on as if nothing had happened.
+    with torch.random.fork_rng(devices=[]), _threads(recipe.threads):
+        torch.manual_seed(seed)
+        module = Training(methods.mlp(method_name, widths), method, recipe.lr[method_name], facts)
+        csv = CSVLogger(out, name="csv")
+        keep = ModelCheckpoint(
+            out,
+            "best",
+            monitor="validation_loss",
+            save_last=True,
+            save_top_k=1,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+        )
+        with _quiet(), _interruptible(recipe.name, last):
+            trainer = pl.Trainer(
+                max_epochs=epochs,
+                accelerator=accelerator,
+                devices=devices,
+                logger=[csv, TensorBoardLogger(out, name="tensorboard")],
+                callbacks=[keep, *_bar(recipe.name, progress)],
+                plugins=[_WholeFiles()],
+                default_root_dir=out,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                log_every_n_steps=1,
+                use_distributed_sampler=False,
+            )
+            shuffled = Shuffled(
+                parts.train,
+                recipe.batch,
+                seed,
+                parts.side,
+                recipe.jitter,
+                lambda: (trainer.current_epoch, trainer.global_rank, trainer.world_size),
+            )
+            trainer.fit(module, shuffled, Whole(parts.validation), ckpt_path=last if resume else None, weights_only=True)
+    if not trainer.is_global_zero:  # the other processes of a DDP run have done their part
+        raise SystemExit(0)
+    return _finish(recipe, facts, module.model, parts, out, best, last, Path(csv.log_dir) / "metrics.csv", epochs, start)
+
+
+def _finish(
+    recipe: Recipe,
+    facts: dict[str, Any],
+    model: nn.Module,
+    data: Data,
+    out: Path,
+    best: Path,
+    last: Path,
+    metrics: Path,
+    epochs: int,
+    start: float,
+) -> TrainResult:
+    """Test and export the checkpoint that is best on validation."""
+    from labc.train.export import export
+    from labc.train.graph import trace
+    from labc.train.quantize import needs_quantizing, quantize
+
+    checkpoint = _load(best)
+    model.load_state_dict({key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items()})
+    model.cpu().eval()
+    calibration = data.train.images[:_CALIBRATION]
+    report = export(model, calibration, out / recipe.file)
+    quantized = quantize(model, calibration) if needs_quantizing(trace(model)) else None
+    binary = [layer.weight for layer in model.modules() if isinstance(layer, BinaryLayer)]
+    weights = sum(weight.numel() for weight in binary)
+    result = TrainResult(
+        recipe=recipe.name,
+        method=facts["method"],
+        widths=facts["widths"],
+        epochs=epochs,
+        seed=facts["seed"],
+        split=facts["split"],
+        best_epoch=int(checkpoint["epoch"]) + 1,
+        validation_accuracy=_accuracy(model, data.validation),
+        test_accuracy=_accuracy(model, data.test),
+        quantized_validation_accuracy=None if quantized is None else _accuracy(quantized, data.validation),
+        quantized_test_accuracy=None if quantized is None else _accuracy(quantized, data.test),
+        binary_weights=weights,
+        float_parameters=sum(parameter.numel() for parameter in model.parameters()) - weights,
+        onnx=str(out / recipe.file),
+        best_checkpoint=str(best),
+        last_checkpoint=str(last),
+        metrics=str(metrics),
+        export=str(report),
+        seconds=round(time.perf_counter() - start, 2),
+    )
+    files.replace(out / "train.json", (json.dumps(dataclasses.asdict(result), indent=2) + "\n").encode())
+    return result
+
+
+@torch.no_grad()
+def _accuracy(model: nn.Module, part: Part) -> float:
+    hits = sum(int((model(images.float()).argmax(1) == labels).sum()) for images, labels in Whole(part))
+    return hits / len(part)
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabcError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise LabcError(f"{out}: not writable; choose another --out")
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """The checkpoint: tensors and plain values, nothing that runs code."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise LabcError(f"{path}: no checkpoint there; train without --resume, or give the --out of the run to go on with") from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise LabcError(f"{path}: not a whole checkpoint ({type(error).__name__}); train without --resume") from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("labc"), dict):
+        raise LabcError(f"{path}: a checkpoint, but not one of labc's recipes; train without --resume")
+    return checkpoint
+
+
+def _same_run(path: Path, facts: dict[str, Any]) -> None:
+    """Raises LabcError naming both runs unless the checkpoint is one of the run that these facts describe."""
+    found = _load(path)["labc"]
+    if found != facts:
+        raise LabcError(f"{path}: of {_spelled(found)}, asked for {_spelled(facts)}; repeat its options, or choose another --out")
+
+
+def _spelled(facts: dict[str, Any]) -> str:
+    widths = "-".join(str(width) for width in facts.get("widths", ()))
+    return f"{facts.get('recipe')} {widths} --method {facts.get('method')} --seed {facts.get('seed')} split {facts.get('split')}"
+
+
+def _bar(name: str, progress: bool) -> list[pl.Callback]:
+    if not progress:
+        return []
+    from labc.train.recipes.progress import OneLine
+
+    return [OneLine(name)]
+
+
+@contextlib.contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _interruptible(name: str, last: Path) -> Iterator[None]:
+    """Lightning answers Ctrl-C with SystemExit and a disabled Ctrl-C; here it becomes a LabcError with code 130."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT) if main else None
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt) as error:
+        kept = f"epoch {_load(last)['epoch'] + 1} is kept in {last}; go on with --resume" if last.exists() else "no epoch was finished"
+        raise LabcError(f"{name}: interrupted; {kept}", code=INTERRUPTED) from error
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning talks about its hardware and gives tips; a run here says what matters itself."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "lightning")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # Training again into the same folder, and resuming, are meant.
+            warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+            # Lightning 2.6 calls LeafSpec, which torch 2.13 deprecates; nothing of ours.
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

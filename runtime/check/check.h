@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kernel check: every row of kernels.def against its op's definition, exactly. No C library, so the same source runs
+ * on a host, in an emulator and on a board.
+ *
+ *   check_kernels.c   walks the table; labc_check_all
+ *   check_sign.c check_byte.c check_affine.c   one family each: cases, the definition element by element, the comparison
+ *   support.c         random numbers, printing, guarded memory, the packer
+ *   faults.c          kernels with planted faults; labc_check_faults says whether each was caught
+ *   fence_mmap.c | fence_none.c   memory that ends at an unreadable page, or not
+ *   host_main.c | memory_main.c   the program: standard output, or a buffer for whoever runs the image
+ */
+#ifndef LABC_CHECK_H
+#define LABC_CHECK_H
+
+#include "../kernels.h"
+
+/* ---- what the check offers ---- */
+
+/* Check every kernel. Prints TAP; returns how many kernels failed. */
+uint32_t labc_check_all(uint32_t seed);
+
+/* Check that every planted fault is caught. Prints TAP; returns how many were not. */
+uint32_t labc_check_faults(uint32_t seed);
+
+/* ---- what it needs from the place it runs in ---- */
+
+void labc_check_put(const char *text);
+
+/* Memory blocks, one per argument of a kernel; LABC_CHECK_BLOCK_BYTES each, at a multiple of LABC_CHECK_BLOCK_ALIGN. */
+#define LABC_CHECK_BLOCKS 8
+#define LABC_CHECK_BLOCK_BYTES 16384
+#define LABC_CHECK_BLOCK_ALIGN 128
+unsigned char *labc_check_block(uint32_t index);
+
+/* Whether touching the byte after a block is noticed: then labc_check_call returns 1 if `call` did, else 0. */
+uint32_t labc_check_has_fence(void);
+uint32_t labc_check_call(void (*call)(void *), void *context);
+
+/* ---- findings: what is wrong with a kernel; 0 if nothing ---- */
+
+enum {
+    LABC_CHECK_NOTHING,
+    LABC_CHECK_VALUE,
+    LABC_CHECK_UNUSED_BITS,
+    LABC_CHECK_WROTE_BEFORE,
+    LABC_CHECK_WROTE_PAST,
+    LABC_CHECK_READ_PAST,
+    LABC_CHECK_CHANGED_INPUT,
+    LABC_CHECK_FINDINGS
+};
+extern const char *const labc_check_findings[LABC_CHECK_FINDINGS];
+
+/* ---- one kernel, one case ---- */
+
+typedef struct {
+    uint32_t word_bits, lanes, groups;
+} labc_check_layout;
+
+typedef struct {
+    const char *op, *isa;
+    labc_check_layout layout;
+    uint32_t alignment;
+    uint32_t (*scratch)(uint32_t inputs, uint32_t rows);
+    uint32_t quiet; /* 1: say nothing of failures (planted faults) */
+} labc_check_row;
+
+enum { LABC_CHECK_RANDOM, LABC_CHECK_AGREE, LABC_CHECK_DIFFER, LABC_CHECK_WALK, LABC_CHECK_LEAST, LABC_CHECK_MOST, LABC_CHECK_FILLS };
+
+typedef struct {
+    const labc_check_row *row;
+    uint32_t inputs, rows, fill, seed, number;
+    uint32_t snug; /* 1: inputs end where their block ends; 0: inputs lie at the promised alignment and no better */
+} labc_check_case;
+
+/* Element (n, k) of the weights, and element k of a vector of signs, of a case: +1 or -1. */
+int32_t labc_check_w(const labc_check_case *c, uint32_t n, uint32_t k);
+int32_t labc_check_x(const labc_check_case *c, uint32_t k);
+
+/* The k-th pseudo-random number of stream `stream`; stateless, so that no data need be kept unpacked. */
+uint32_t labc_check_random(uint32_t seed, uint32_t stream, uint32_t k);
+
+/* Where element (n, k) of the weights lies, as a bit of the array of 32-bit words; and how many words that array has. */
+uint32_t labc_check_position(const labc_check_layout *layout, uint32_t inputs, uint32_t n, uint32_t k);
+uint32_t labc_check_weight_words(const labc_check_layout *layout, uint32_t inputs, uint32_t rows);
+
+/* ---- guarded arguments ---- */
+
+/*
+ * Take the next block for `count` elements of `size` bytes. An input ends at the end of the block or lies in poison; an output
+ * lies in poison, and is poison until the kernel writes it. All blocks are free again when a case begins.
+ */
+void *labc_check_input(const labc_check_case *c, uint32_t count, uint32_t size);
+void *labc_check_output(const labc_check_case *c, uint32_t count, uint32_t size);
+void *labc_check_scratch(const labc_check_case *c);
+uint32_t *labc_check_packed_w(const labc_check_case *c);
+uint32_t *labc_check_packed_x(const labc_check_case *c);
+
+/* Run `call` between a look at every block and another. What it touched that it should not is reported and returned. */
+uint32_t labc_check_run(const labc_check_case *c, void (*call)(void *), void *context);
+
+/* Compare one element: a difference is reported and returned. */
+uint32_t labc_check_equal(const labc_check_case *c, uint32_t index, int32_t got, int32_t want);
+uint32_t labc_check_equal_float(const labc_check_case *c, uint32_t index, float got, float want);
+
+/* Compare N signs with `want`, called for each, and see that the unused bits of the last word are 0. */
+uint32_t labc_check_equal_signs(const labc_check_case *c, const uint32_t *got, const uint8_t *want);
+
+/* ---- cases ---- */
+
+/*
+ * Call `one` with case after case of sizes, fills and placements until it finds something. Returns that, and adds the number
+ * of cases to *cases. `rows_only` is 1 for ops that have no `inputs`.
+ */
+uint32_t labc_check_cases(const labc_check_row *row, uint32_t seed, uint32_t rows_only, uint32_t (*one)(const labc_check_case *, void *),
+                          void *context, uint32_t *cases);
+
+/* Largest sizes any case has. */
+#define LABC_CHECK_MOST_INPUTS 521
+#define LABC_CHECK_MOST_ROWS 131
+
+/* ---- printing ---- */
+
+void labc_check_put_number(int32_t value);
+void labc_check_put_words(const char *const *words);
+
+/* ---- one checker per op: labc_check_<op>(row, kernel, seed, &cases), the first finding or 0 ---- */
+
+#define LABC_OP(op, parameters) uint32_t labc_check_##op(const labc_check_row *row, labc_##op##_fn *kernel, uint32_t seed, uint32_t *cases);
+#include "../kernels.def"
+
+#endif

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Random numbers, printing, guarded memory and the packer of the kernel check. */
+#include "check.h"
+
+/* ---- random numbers ---- */
+
+/* Multiply, xor-shift: a bijection on 32 bits in which every input bit reaches every output bit. Quality beyond that is not needed. */
+static uint32_t mix(uint32_t v)
+{
+    v ^= v >> 16;
+    v *= UINT32_C(0x7feb352d);
+    v ^= v >> 15;
+    v *= UINT32_C(0x846ca68b);
+    return v ^ (v >> 16);
+}
+
+uint32_t labc_check_random(uint32_t seed, uint32_t stream, uint32_t k)
+{
+    return mix(mix(mix(seed) + stream) + k);
+}
+
+/* ---- printing ---- */
+
+void labc_check_put_number(int32_t value)
+{
+    char text[12];
+    uint32_t at = sizeof text - 1;
+    uint32_t left = value < 0 ? 0 - (uint32_t)value : (uint32_t)value;
+    text[at] = 0;
+    do {
+        text[--at] = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    if (value < 0) {
+        text[--at] = '-';
+    }
+    labc_check_put(text + at);
+}
+
+static void put_hex(uint32_t value)
+{
+    char text[11] = "0x";
+    for (uint32_t i = 0; i < 8; ++i) {
+        text[2 + i] = "0123456789abcdef"[value >> (28 - 4 * i) & 15];
+    }
+    labc_check_put(text);
+}
+
+void labc_check_put_words(const char *const *words)
+{
+    for (; *words != 0; ++words) {
+        labc_check_put(*words);
+    }
+}
+
+/* "# <op> <isa>: inputs 33 rows 5 fill walk snug case 12 seed 1: " */
+static void put_case(const labc_check_case *c)
+{
+    static const char *const fills[LABC_CHECK_FILLS] = {"random", "agree", "differ", "walk", "least", "most"};
+    labc_check_put_words((const char *const[]){"# ", c->row->op, " ", c->row->isa, ": inputs ", 0});
+    labc_check_put_number((int32_t)c->inputs);
+    labc_check_put(" rows ");
+    labc_check_put_number((int32_t)c->rows);
+    labc_check_put_words((const char *const[]){" fill ", fills[c->fill], c->snug ? " snug" : " shifted", " case ", 0});
+    labc_check_put_number((int32_t)c->number);
+    labc_check_put(" seed ");
+    labc_check_put_number((int32_t)c->seed);
+    labc_check_put(": ");
+}
+
+const char *const labc_check_findings[LABC_CHECK_FINDINGS] = {
+    "nothing",
+    "a wrong value",
+    "unused bits of the last word are not 0",
+    "wrote before the start of an argument",
+    "wrote past the end of an argument",
+    "touched memory past the end of an input",
+    "changed an input",
+};
+
+static uint32_t found(const labc_check_case *c, uint32_t finding)
+{
+    if (!c->row->quiet) {
+        put_case(c);
+        labc_check_put_words((const char *const[]){labc_check_findings[finding], "\n", 0});
+    }
+    return finding;
+}
+
+uint32_t labc_check_equal(const labc_check_case *c, uint32_t index, int32_t got, int32_t want)
+{
+    if (got == want) {
+        return 0;
+    }
+    if (!c->row->quiet) {
+        put_case(c);
+        labc_check_put("index ");
+        labc_check_put_number((int32_t)index);
+        labc_check_put(" got ");
+        labc_check_put_number(got);
+        labc_check_put(" want ");
+        labc_check_put_number(want);
+        labc_check_put("\n");
+    }
+    return LABC_CHECK_VALUE;
+}
+
+static uint32_t bits_of(float value)
+{
+    const union {
+        float value;
+        uint32_t bits;
+    } pun = {value};
+    return pun.bits;
+}
+
+uint32_t labc_check_equal_float(const labc_check_case *c, uint32_t index, float got, float want)
+{
+    if (bits_of(got) == bits_of(want)) {
+        return 0;
+    }
+    if (!c->row->quiet) {
+        put_case(c);
+        labc_check_put("index ");
+        labc_check_put_number((int32_t)index);
+        labc_check_put(" got float ");
+        put_hex(bits_of(got));
+        labc_check_put(" want ");
+        put_hex(bits_of(want));
+        labc_check_put("\n");
+    }
+    return LABC_CHECK_VALUE;
+}
+
+uint32_t labc_check_equal_signs(const labc_check_case *c, const uint32_t *got, const uint8_t *want)
+{
+    for (uint32_t n = 0; n < c->rows; ++n) {
+        const uint32_t finding = labc_check_equal(c, n, (int32_t)(got[n / 32] >> n % 32 & 1), want[n]);
+        if (finding) {
+            return finding;
+        }
+    }
+    if (c->rows % 32 != 0 && got[c->rows / 32] >> c->rows % 32 != 0) {
+        return found(c, LABC_CHECK_UNUSED_BITS);
+    }
+    return 0;
+}
+
+/* ---- elements ---- */
+
+enum { STREAM_X = 1, STREAM_W = 2 };
+
+/*
+ * random: both are random.    agree, differ: every product is +1, or -1.
+ * walk: only one x is +1, and per row only one w, at the same place in every other row.
+ * least, most: for bytes, where x is an extreme: rows alternate between agreeing and differing.
+ */
+int32_t labc_check_x(const labc_check_case *c, uint32_t k)
+{
+    if (c->fill == LABC_CHECK_WALK) {
+        return k == c->number % c->inputs ? 1 : -1;
+    }
+    return labc_check_random(c->seed + c->number, STREAM_X, k) & 1 ? 1 : -1;
+}
+
+int32_t labc_check_w(const labc_check_case *c, uint32_t n, uint32_t k)
+{
+    switch (c->fill) {
+    case LABC_CHECK_AGREE:
+        return labc_check_x(c, k);
+    case LABC_CHECK_DIFFER:
+        return -labc_check_x(c, k);
+    case LABC_CHECK_WALK:
+        return k == (c->number + (n % 2 ? n : 0)) % c->inputs ? 1 : -1;
+    case LABC_CHECK_LEAST:
+    case LABC_CHECK_MOST:
+        return n % 2 ? -1 : 1;
+    default:
+        return labc_check_random(c->seed + c->number, STREAM_W + n, k) & 1 ? 1 : -1;
+    }
+}
+
+/* ---- the packer ---- */
+
+static uint32_t blocks_of(uint32_t count, uint32_t size)
+{
+    return count / size + (count % size != 0);
+}
+
+uint32_t labc_check_position(const labc_check_layout *layout, uint32_t inputs, uint32_t n, uint32_t k)
+{
+    const uint32_t bits = layout->word_bits, lanes = layout->lanes, groups = layout->groups;
+    const uint32_t word = (n / (lanes * groups)) * blocks_of(inputs, bits) + k / bits;
+    return ((word * groups + n / lanes % groups) * lanes + n % lanes) * bits + k % bits;
+}
+
+uint32_t labc_check_weight_words(const labc_check_layout *layout, uint32_t inputs, uint32_t rows)
+{
+    const uint32_t bits = layout->word_bits, together = layout->lanes * layout->groups;
+    return blocks_of(blocks_of(rows, together) * together * blocks_of(inputs, bits) * bits, 32);
+}
+
+static void set(uint32_t *words, uint32_t position)
+{
+    words[position / 32] |= UINT32_C(1) << position % 32;
+}
+
+uint32_t *labc_check_packed_w(const labc_check_case *c)
+{
+    const labc_check_layout *layout = &c->row->layout;
+    const uint32_t count = labc_check_weight_words(layout, c->inputs, c->rows);
+    uint32_t *words = labc_check_input(c, count, 4);
+    for (uint32_t i = 0; i < count; ++i) {
+        words[i] = 0;
+    }
+    for (uint32_t n = 0; n < c->rows; ++n) {
+        for (uint32_t k = 0; k < c->inputs; ++k) {
+            if (labc_check_w(c, n, k) > 0) {
+                set(words, labc_check_position(layout, c->inputs, n, k));
+            }
+        }
+    }
+    return words;
+}
+
+uint32_t *labc_check_packed_x(const labc_check_case *c)
+{
+    const uint32_t count = blocks_of(c->inputs, 32);
+    uint32_t *words = labc_check_input(c, count, 4);
+    for (uint32_t i = 0; i < count; ++i) {
+        words[i] = 0;
+    }
+    for (uint32_t k = 0; k < c->inputs; ++k) {
+        if (labc_check_x(c, k) > 0) {
+            set(words, k);
+        }
+    }
+    return words;
+}
+
+/* ---- guarded arguments ---- */
+
+/* Poison kept and looked at on both sides of every argument; also more than the largest vector a kernel stores at once. */
+#define GUARD 128
+#define POISON_INPUT 0xc3
+/* An output's poison depends on the placement, so that no correct value can hide an element that was never written. */
+#define POISON_OUTPUT(c) ((unsigned char)((c)->snug ? 0xa5 : 0x5a))
+
+typedef struct {
+    unsigned char *low, *first, *end, *high; /* the argument is [first, end); poison from low, and up to high */
+    unsigned char poison;
+    uint32_t writable;
+    uint32_t digest;
+} argument;
+
+static argument arguments[LABC_CHECK_BLOCKS];
+static uint32_t argument_count;
+
+static void begin(void)
+{
+    argument_count = 0;
+}
+
+static uint32_t digest_of(const argument *a)
+{
+    uint32_t digest = 0;
+    for (const unsigned char *at = a->first; at < a->end; ++at) {
+        digest = (digest ^ *at) * UINT32_C(0x01000193) + 1;
+    }
+    return digest;
+}
+
+/* `bytes` at the highest address before `limit` that is a multiple of `alignment`, and of no higher power of two if `shifted`. */
+static void *place(unsigned char poison, uint32_t writable, uint32_t bytes, uint32_t alignment, uint32_t behind, uint32_t shifted)
+{
+    argument *a = &arguments[argument_count];
+    unsigned char *block = labc_check_block(argument_count++);
+    uint32_t offset = (LABC_CHECK_BLOCK_BYTES - behind - bytes) / alignment * alignment;
+    if (shifted && offset / alignment % 2 == 0) {
+        offset -= alignment;
+    }
+    a->first = block + offset;
+    a->end = a->first + bytes;
+    a->low = a->first - GUARD;
+    a->high = LABC_CHECK_BLOCK_BYTES - offset - bytes < GUARD ? block + LABC_CHECK_BLOCK_BYTES : a->end + GUARD;
+    a->poison = poison;
+    a->writable = writable;
+    for (unsigned char *at = a->low; at < a->high; ++at) {
+        *at = poison;
+    }
+    return a->first;
+}
+
+static uint32_t alignment_of(const labc_check_case *c, uint32_t size)
+{
+    return c->row->alignment > size ? c->row->alignment : size;
+}
+
+void *labc_check_input(const labc_check_case *c, uint32_t count, uint32_t size)
+{
+    return place(POISON_INPUT, 0, count * size, alignment_of(c, size), c->snug ? 0 : GUARD, !c->snug);
+}
+
+void *labc_check_output(const labc_check_case *c, uint32_t count, uint32_t size)
+{
+    return place(POISON_OUTPUT(c), 1, count * size, alignment_of(c, size), GUARD, 1);
+}
+
+void *labc_check_scratch(const labc_check_case *c)
+{
+    return place(POISON_OUTPUT(c), 1, c->row->scratch(c->inputs, c->rows), alignment_of(c, 1), GUARD, 1);
+}
+
+/* 1 if a byte of [at, end) is not poison any more. */
+static uint32_t spoiled(const unsigned char *at, const unsigned char *end, unsigned char poison)
+{
+    for (; at < end; ++at) {
+        if (*at != poison) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+uint32_t labc_check_run(const labc_check_case *c, void (*call)(void *), void *context)
+{
+    for (uint32_t i = 0; i < argument_count; ++i) {
+        arguments[i].digest = digest_of(&arguments[i]);
+    }
+    if (labc_check_call(call, context)) {
+        return found(c, LABC_CHECK_READ_PAST);
+    }
+    for (uint32_t i = 0; i < argument_count; ++i) {
+        const argument *a = &arguments[i];
+        if (spoiled(a->low, a->first, a->poison)) {
+            return found(c, LABC_CHECK_WROTE_BEFORE);
+        }
+        if (spoiled(a->end, a->high, a->poison)) {
+            return found(c, LABC_CHECK_WROTE_PAST);
+        }
+        if (!a->writable && digest_of(a) != a->digest) {
+            return found(c, LABC_CHECK_CHANGED_INPUT);
+        }
+    }
+    return 0;
+}
+
+/* ---- cases ---- */
+
+/* 1, a prime above every block, and each block size of today's and tomorrow's kernels -1, +0, +1. */
+static const uint16_t input_sizes[] = {1,  2,  3,  4,  5,  7,  8,   9,   15,  16,  17,  31,  32,  33,  63,  64,
+                                       65, 95, 96, 97, 127, 128, 129, 131, 191, 192, 193, 255, 256, 257, 511, 512, 513, LABC_CHECK_MOST_INPUTS};
+static const uint16_t row_sizes[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 127, 128, 129, LABC_CHECK_MOST_ROWS};
+static const uint16_t few_inputs[] = {1, 33, 71};
+static const uint16_t few_rows[] = {1, 5, 33};
+
+typedef struct {
+    const labc_check_row *row;
+    uint32_t (*one)(const labc_check_case *, void *);
+    void *context;
+    uint32_t seed, number;
+} walk;
+
+/* Every fill and both placements of one pair of sizes. */
+static uint32_t sizes(walk *w, uint32_t inputs, uint32_t rows)
+{
+    for (uint32_t fill = 0; fill < LABC_CHECK_FILLS; ++fill) {
+        const uint32_t number = w->number++;
+        for (uint32_t snug = 0; snug < 2; ++snug) {
+            const labc_check_case c = {w->row, inputs, rows, fill, w->seed, number, snug};
+            begin();
+            const uint32_t finding = w->one(&c, w->context);
+            if (finding) {
+                return finding;
+            }
+        }
+    }
+    return 0;
+}
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+uint32_t labc_check_cases(const labc_check_row *row, uint32_t seed, uint32_t rows_only, uint32_t (*one)(const labc_check_case *, void *),
+                          void *context, uint32_t *cases)
+{
+    walk w = {row, one, context, seed, 0};
+    uint32_t finding = 0;
+    for (uint32_t i = 0; !finding && i < COUNT(row_sizes); ++i) {
+        for (uint32_t j = 0; !finding && j < (rows_only ? 1 : COUNT(few_inputs)); ++j) {
+            finding = sizes(&w, few_inputs[j], row_sizes[i]);
+        }
+    }
+    for (uint32_t i = 0; !finding && !rows_only && i < COUNT(input_sizes); ++i) {
+        for (uint32_t j = 0; !finding && j < COUNT(few_rows); ++j) {
+            finding = sizes(&w, input_sizes[i], few_rows[j]);
+        }
+    }
+    *cases += 2 * w.number;
+    return finding;
+}
