@@ -235,7 +235,8 @@ def _parser() -> argparse.ArgumentParser:
         "build",
         _build,
         "compile an ONNX model to a C library",
-        "  labc build digits.onnx\n  labc build digits.onnx --target arm --name digits -o firmware/digits\n  labc build digits.onnx --keep stages\n",
+        "  labc build digits.onnx\n  labc build digits.onnx --target arm --name digits -o firmware/digits\n"
+        "  labc build digits.onnx --keep stages\n",
     )
     check = add(
         "check",

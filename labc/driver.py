@@ -24,8 +24,14 @@ from labc.ir.core import Array, Graph
 from labc.ir.text import digest, text
 from labc.passes.ranges import bounds
 
-_C_WORDS = frozenset(
-    ["alignas", "alignof", "and", "and_eq", "asm", "auto", "bitand", "bitor", "bool", "break", "case", "catch", "char", "class", "compl", "concept", "const", "constexpr", "continue", "decltype", "default", "delete", "do", "double", "else", "enum", "explicit", "export", "extern", "false", "float", "for", "friend", "goto", "if", "inline", "int", "long", "main", "mutable", "namespace", "new", "noexcept", "not", "not_eq", "nullptr", "operator", "or", "or_eq", "private", "protected", "public", "register", "requires", "restrict", "return", "short", "signed", "sizeof", "static", "static_assert", "struct", "switch", "template", "this", "throw", "true", "try", "typedef", "typeid", "typename", "typeof", "union", "unsigned", "using", "virtual", "void", "volatile", "while", "xor", "xor_eq"]
+# Keywords of C11 and C++20, and main.
+_C_WORDS = re.compile(
+    "alignas|alignof|and|and_eq|asm|auto|bitand|bitor|bool|break|case|catch|char|char(8|16|32)_t|class|co_(await|return|yield)|compl|"
+    "concept|const|const_cast|consteval|constexpr|constinit|continue|decltype|default|delete|do|double|dynamic_cast|else|enum|"
+    "explicit|export|extern|false|float|for|friend|goto|if|inline|int|long|main|mutable|namespace|new|noexcept|not|not_eq|nullptr|"
+    "operator|or|or_eq|private|protected|public|register|reinterpret_cast|requires|restrict|return|short|signed|sizeof|static|"
+    "static_assert|static_cast|struct|switch|template|this|thread_local|throw|true|try|typedef|typeid|typename|union|unsigned|"
+    "using|virtual|void|volatile|wchar_t|while|xor|xor_eq"
 )
 
 Progress = Callable[[str], None]
@@ -130,7 +136,7 @@ def c_name(name: str | None, path: Path) -> str:
         raise LabcError(
             f"name {wanted!r}: not a C identifier of 1 to 40 letters, digits and _ that begins with a letter; give one with --name"
         )
-    if wanted.lower() in _C_WORDS or wanted.lower().startswith("labc_"):
+    if _C_WORDS.fullmatch(wanted.lower()) or wanted.lower().startswith("labc_"):
         raise LabcError(f"name {wanted!r}: is taken by C, C++ or labc itself; give another with --name")
     return wanted
 

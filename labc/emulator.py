@@ -86,8 +86,8 @@ class Call:
 def available() -> str | None:
     """None if images can be run here, else the reason and the remedy."""
     try:
-        import_module("elftools.elf.elffile")
-        import_module("unicorn.arm_const")
+        import_module("elftools")
+        import_module("unicorn")
     except (ImportError, OSError) as error:
         return f"the wheels unicorn and pyelftools do not load ({error}); pip install 'labc[cross]'"
     return None
@@ -211,8 +211,12 @@ class Image:
             for address, size, writable in copies:
                 for page in range(address // PAGE, (address + size + PAGE - 1) // PAGE):
                     rights[page] = rights.get(page, u.UC_PROT_READ | u.UC_PROT_EXEC) | (u.UC_PROT_WRITE if writable else 0)
-        for page, right in rights.items():
-            self._uc.mem_map(page * PAGE, PAGE, right)
+        start = None
+        for page in sorted(rights):  # a run of pages with the same rights is one mapping
+            start = page if start is None else start
+            if rights.get(page + 1) != rights[page]:
+                self._uc.mem_map(start * PAGE, (page + 1 - start) * PAGE, rights[page])
+                start = None
         for s in segments:
             self._uc.mem_write(s.load_address, s.data)
             self._uc.mem_write(s.address, s.data)
@@ -335,7 +339,7 @@ def _note_exception(events: list[str], r: Any) -> Callable[..., None]:
     names = {
         1: "undefined instruction",
         2: "svc",
-        3: "prefetch abort",
+        3: "prefetch abort: a jump to where no code can be",
         4: "data abort: an address this core cannot take, on a Cortex-M0 an unaligned one",
         7: "breakpoint",
         17: "an FPU instruction where the FPU is absent or off",

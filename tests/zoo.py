@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def random_layers(
     """A network of the given widths; `wild` draws negative, zero, tiny and huge affine parameters."""
     made = []
     magnitude = 255 if bytes_in else 1
-    for k, n in zip(widths, widths[1:], strict=False):
+    for k, n in pairwise(widths):
         end = "scores" if len(made) == len(widths) - 2 else "sign" if method == "lab2" else "requantize"
         spread = max(1.0, np.sqrt(k) * magnitude * 0.5)
         s = rng.uniform(0.2, 2.0, n) * rng.choice([-1, 1], n) / spread

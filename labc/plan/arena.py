@@ -43,10 +43,9 @@ def _stack(slots: tuple[Slot, ...], align: int) -> tuple[tuple[Slot, ...], int]:
 
 def _ends(slots: tuple[Slot, ...], align: int) -> tuple[tuple[Slot, ...], int]:
     total = bound(slots, align)
-    placed = tuple(
-        replace(slot, offset=0 if i % 2 == 0 else total - _round(slot.bytes, align))
-        for i, slot in enumerate(sorted(slots, key=lambda slot: slot.first))
-    )
+    order = sorted(range(len(slots)), key=lambda i: slots[i].first)
+    high = set(order[1::2])
+    placed = tuple(replace(slot, offset=total - _round(slot.bytes, align) if i in high else 0) for i, slot in enumerate(slots))
     for i, a in enumerate(placed):
         for b in placed[:i]:
             if _together(a, b) and a.offset < b.offset + b.bytes and b.offset < a.offset + a.bytes:

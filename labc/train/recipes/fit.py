@@ -124,22 +124,16 @@ def train(
         torch.manual_seed(seed)
         module = Training(methods.mlp(method_name, widths), method, recipe.lr[method_name], facts)
         csv = CSVLogger(out, name="csv")
-        keep = ModelCheckpoint(
-            out,
-            "best",
-            monitor="validation_loss",
-            save_last=True,
-            save_top_k=1,
-            auto_insert_metric_name=False,
-            enable_version_counter=False,
-        )
+        # Not save_last: that writes only when the best is written.
+        keep_best = ModelCheckpoint(out, "best", monitor="validation_loss", save_on_train_epoch_end=True, enable_version_counter=False)
+        keep_last = ModelCheckpoint(out, "last", save_on_train_epoch_end=True, enable_version_counter=False)
         with _quiet(), _interruptible(recipe.name, last):
             trainer = pl.Trainer(
                 max_epochs=epochs,
                 accelerator=accelerator,
                 devices=devices,
                 logger=[csv, TensorBoardLogger(out, name="tensorboard")],
-                callbacks=[keep, *_bar(recipe.name, progress)],
+                callbacks=[keep_best, keep_last, *_bar(recipe.name, progress)],
                 plugins=[_WholeFiles()],
                 default_root_dir=out,
                 enable_progress_bar=False,

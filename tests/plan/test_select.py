@@ -1,0 +1,55 @@
+"""The plan: one kernel call per node, arguments by name, constants once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zoo
+
+from labc import driver
+from labc.errors import LabcError
+from labc.target import TARGETS
+
+
+def plan_of(tmp_path: Path, rng: np.random.Generator, widths: list[int], **how: object):  # type: ignore[no-untyped-def]
+    path = zoo.save(zoo.own(zoo.random_layers(rng, widths, **how)), tmp_path / "net.onnx")  # type: ignore[arg-type]
+    return driver.planned(driver.front(path), TARGETS["host"])
+
+
+def test_steps_follow_the_network(tmp_path: Path, rng: np.random.Generator) -> None:
+    made = plan_of(tmp_path, rng, [40, 33, 31, 5])
+    assert [step.op for step in made.steps] == [
+        "byte_matvec_threshold",
+        "sign_matvec_threshold",
+        "sign_matvec_sums",
+        "affine",
+        "affine_argmax",
+    ]
+    assert all(step.isa == "scalar" for step in made.steps)
+    assert made.scores.arguments[1:3] == made.winner.arguments[1:3]  # one affine in flash, read by both
+    assert made.arena_bytes == made.arena_bound
+
+
+def test_packed_bytes_are_what_the_constants_take(tmp_path: Path, rng: np.random.Generator) -> None:
+    made = plan_of(tmp_path, rng, [40, 33, 5])
+    weights = 4 * (33 * 2 + 5 * 2)
+    assert made.packed_bytes == weights + 4 * 33 + 8 * 5
+
+
+def test_names_that_differ_only_in_dots_stay_apart(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    model = zoo.own(zoo.random_layers(rng, [6, 5, 4, 3]))
+    for node in model.graph.node:
+        node.name = {"sign1": "a.b", "sign2": "a_b"}.get(node.name, node.name)
+    made = driver.planned(driver.front(zoo.save(model, tmp_path / "net.onnx")), TARGETS["host"])
+    assert len({slot.place for slot in made.slots}) == len(made.slots)
+    assert len({array.name for array in made.constants}) == len(made.constants)
+
+
+def test_a_target_without_kernels_is_refused(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = zoo.save(zoo.own(zoo.random_layers(rng, [4, 3])), tmp_path / "net.onnx")
+    with pytest.raises(LabcError, match="byte_matvec_sums: no kernel for target host"):
+        driver.planned(driver.front(path), replace(TARGETS["host"], isas=("none",)))

@@ -1,0 +1,165 @@
+"""No flag a user may set changes a bit: warnings, standards, contraction, float ABIs, 16-bit int, and time that depends on values."""
+
+from __future__ import annotations
+
+import itertools
+import platform
+import struct
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import CHECK, CHECK_SOURCES, CORTEX_M, HOST, RUNTIME, cortex_m_compilers, host_compilers, load, named
+from test_scalar import draw_affine
+
+from labc import kernels, toolchain
+from labc.emulator import Image
+from labc.errors import LabcError
+from labc.target import Target
+from labc.toolchain import Toolchain
+
+SOURCES = [RUNTIME / "scalar.c", *CHECK_SOURCES, CHECK / "fence_none.c", CHECK / "memory_main.c"]
+EVERYWHERE = [(HOST, tool) for tool in host_compilers()] + list(itertools.product(CORTEX_M.values(), cortex_m_compilers()))
+STRICT = ("-Wshadow", "-Wsign-conversion", "-Wdouble-promotion", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Wvla")
+
+
+def where(value: Any) -> str | None:
+    return f"{value.cpu or 'host'}-{value.float_abi}" if isinstance(value, Target) else named(value)
+
+
+@pytest.mark.parametrize(("target", "tool"), EVERYWHERE, ids=where)
+@pytest.mark.parametrize("flags", [STRICT, ("-std=gnu11", "-O3", *STRICT)], ids=["c11", "gnu11-O3"])
+def test_no_warnings(target: Target, tool: Toolchain, flags: Sequence[str], tmp_path: Path) -> None:
+    """compile_objects asks for -Wall -Wextra -Wpedantic -Wconversion -Werror itself."""
+    toolchain.compile_objects(tool, target, SOURCES, [], tmp_path, flags)
+
+
+@pytest.mark.parametrize("tool", host_compilers(), ids=named)
+def test_the_header_is_also_c_plus_plus(tool: Toolchain, tmp_path: Path) -> None:
+    source = tmp_path / "use.cpp"
+    source.write_text('#include "kernels.h"\nstatic_assert(LABC_RUNTIME > 0, "");\nlabc_affine_fn *f = labc_affine_scalar;\n')
+    flags = ["-x", "c++", "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", f"-I{RUNTIME}", "-c"]
+    command = [*tool.cc, *toolchain.machine_flags(tool, HOST), *flags, str(source), "-o", str(tmp_path / "use.o")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if "cc1plus" in done.stderr:
+        pytest.skip(f"not run here: {named(tool)} comes without C++")
+    assert done.returncode == 0, done.stderr
+
+
+AVR_PGMSPACE = """
+#define PROGMEM __attribute__((__progmem__))
+#define pgm_read_byte(at) (*(const volatile unsigned char *)(at))
+#define pgm_read_word(at) (*(const volatile unsigned int *)(at))
+#define pgm_read_dword(at) (*(const volatile unsigned long *)(at))
+"""
+
+
+def test_int_may_have_16_bits(tmp_path: Path) -> None:
+    """Compiles without a warning where int has 16 bits and flash has an address space of its own. (Not run: no emulator for AVR.)"""
+    zig = next((tool for tool in host_compilers() if tool.family == "zig"), None)
+    if zig is None:
+        pytest.skip("not run here: the ziglang wheel is not installed")
+    (tmp_path / "avr").mkdir()
+    (tmp_path / "avr" / "pgmspace.h").write_text(AVR_PGMSPACE)  # what avr-libc has there, as far as kernels.h uses it
+    source = tmp_path / "flash.c"
+    source.write_text('#include "kernels.h"\nLABC_FLASH const float s[1] = {0x1p-3f};\n_Static_assert(sizeof(int) == 2, "");\n')
+    for path in (RUNTIME / "scalar.c", source):
+        flags = ["-target", "avr-freestanding", "-mcpu=atmega328p", "-Os", "-std=c11", "-fno-sanitize=undefined", *toolchain.WARNINGS]
+        command = [*zig.cc, *flags, f"-I{tmp_path}", f"-I{RUNTIME}", "-c", str(path), "-o", str(tmp_path / f"{path.stem}.o")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("tool", host_compilers(), ids=named)
+def test_flags_that_would_change_scores_are_refused(tool: Toolchain, tmp_path: Path) -> None:
+    with pytest.raises(LabcError, match="compile without -ffast-math"):
+        toolchain.compile_objects(tool, HOST, [RUNTIME / "scalar.c"], [], tmp_path, ["-ffast-math"])
+    if tool.family == "gcc" and platform.machine() == "x86_64":
+        with pytest.raises(LabcError, match="floats must be evaluated as floats"):
+            toolchain.compile_objects(tool, HOST, [RUNTIME / "scalar.c"], [], tmp_path, ["-mfpmath=387"])
+
+
+def has_fma() -> bool:
+    cpuinfo = Path("/proc/cpuinfo")
+    return platform.machine() == "x86_64" and cpuinfo.is_file() and " fma " in cpuinfo.read_text()
+
+
+@pytest.mark.parametrize("tool", host_compilers(), ids=named)
+def test_contraction_does_not_reach_the_scores_on_this_machine(tool: Toolchain, shared_library: Any, tmp_path: Path) -> None:
+    if not has_fma():
+        pytest.skip("not run here: this processor has no x86 fma")
+    flags = ["-std=gnu11", "-O3", "-mfma", "-ffp-contract=fast"]
+    # The same flags do fuse what is written without care, so the test can tell.
+    careless = tmp_path / "careless.c"
+    careless.write_text(
+        "#include <stdint.h>\n"
+        "void careless(const int32_t *x, const float *s, const float *t, uint32_t rows, float *y);\n"
+        "void careless(const int32_t *x, const float *s, const float *t, uint32_t rows, float *y)\n"
+        "{ for (uint32_t n = 0; n < rows; ++n) y[n] = (float)x[n] * s[n] + t[n]; }\n"
+    )
+    ffi, library = load(shared_library([RUNTIME / "scalar.c", careless], flags, tool))
+    ffi.cdef("void careless(const int32_t *x, const float *s, const float *t, uint32_t rows, float *y);")
+    x, s, t, scores = draw_affine(np.random.default_rng(1), 10_000)
+    y = np.empty_like(scores)
+
+    def bits_of(function: Any) -> Any:
+        function(*(ffi.cast(f"{c} *", a.ctypes.data) for c, a in (("int32_t", x), ("float", s), ("float", t))), len(x), pointer)
+        return y.view(np.uint32).copy()
+
+    pointer = ffi.cast("float *", y.ctypes.data)
+    np.testing.assert_array_equal(bits_of(library.labc_affine_scalar), scores.view(np.uint32))
+    assert (bits_of(library.careless) != scores.view(np.uint32)).any()
+
+
+@pytest.mark.parametrize("tool", cortex_m_compilers(), ids=named)
+@pytest.mark.parametrize("core", CORTEX_M)
+def test_every_float_abi_gives_the_same_scores(core: str, tool: Toolchain, image: Any) -> None:
+    target = CORTEX_M[core]
+    keep = ["labc_affine_scalar", "labc_affine_argmax_scalar"]
+    run = Image(image(target, tool, [RUNTIME / "scalar.c"], keep, ["-std=gnu11", "-O3", "-ffp-contract=fast"]), cpu=target.cpu)
+    x, s, t, scores = draw_affine(np.random.default_rng(2), 3000)
+    places = [run.alloc(a.nbytes, 4) for a in (x, s, t, scores)]
+    for place, array in zip(places, (x, s, t), strict=False):
+        run.write(place, array.tobytes())
+    run.call("labc_affine_scalar", *places[:3], len(x), places[3])
+    got = np.frombuffer(run.read(places[3], scores.nbytes), np.uint32)
+    np.testing.assert_array_equal(got, scores.view(np.uint32))
+    run.call("labc_affine_argmax_scalar", *places[:3], len(x), places[3])
+    assert struct.unpack("<I", run.read(places[3], 4))[0] == np.argmax(scores)
+
+
+# Where floats are computed by a library, it branches on them.
+TIMED = [(core, op) for core in ("m4-hard", "m0") for op in kernels.table().ops if core == "m4-hard" or not op.startswith("affine")]
+
+
+@pytest.mark.parametrize("tool", cortex_m_compilers(), ids=named)
+@pytest.mark.parametrize("core", ["m4-hard", "m0"])
+def test_the_work_does_not_depend_on_values(core: str, tool: Toolchain, image: Any) -> None:
+    """Executed instructions are the same for zeros, ones and noise (all of x, the constants and the weights)."""
+    target = CORTEX_M[core]
+    inputs, rows = 300, 37
+    table = kernels.table()
+    ops = [table.ops[op] for timed, op in TIMED if timed == core]
+    sizes = {"uint8_t": 1, "int32_t": 4, "uint32_t": 4, "float": 4, "int64_t": 8, "void": 1}
+    run = Image(image(target, tool, [RUNTIME / "scalar.c"], [f"labc_{op.name}_scalar" for op in ops]), cpu=target.cpu)
+    rng = np.random.default_rng(3)
+    for op in ops:
+        counts = set()
+        for fill in ("zeros", "ones", "noise", "noise"):
+            arguments = []
+            for parameter in op.parameters:
+                if not parameter.ctype.endswith("*"):
+                    arguments.append({"inputs": inputs, "rows": rows, "offset": 128, "shift": 33}[parameter.name])
+                    continue
+                size = sizes[parameter.ctype.removeprefix("const ").removesuffix(" *")]
+                count = {"x": inputs, "w": rows * inputs}.get(parameter.name, rows)
+                data = {"zeros": bytes(count * size), "ones": b"\xff" * (count * size)}.get(fill, rng.bytes(count * size))
+                if parameter.ctype == "const float *":
+                    data = rng.normal(size=count).astype(np.float32).tobytes() if fill == "noise" else data
+                arguments.append(run.alloc(count * size, size))
+                run.write(arguments[-1], data)
+            counts.add(run.call(f"labc_{op.name}_scalar", *arguments, measure=True).instructions)
+        assert len(counts) == 1, (op.name, counts)

@@ -1,0 +1,138 @@
+"""200 random networks: C = reference = onnxruntime, bit for bit; and the same bits under other flags, ABIs and compilers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cffi
+import numpy as np
+import pytest
+import zoo
+
+from labc import driver, emit, emulator, reference, toolchain
+from labc.build import write
+from labc.check.referee import referee
+from labc.check.runners import chip
+from labc.errors import LabcError
+from labc.plan.core import Plan
+from labc.target import TARGETS
+
+NETWORKS = 200
+PER_LIBRARY = 20  # networks linked into one library: they must not know of each other
+
+
+def network(seed: int, tmp_path: Path) -> tuple[Path, int]:
+    """Network `seed`: 1 to 5 layers, widths 1 to 100, every third with negative, zero, tiny and huge affine parameters."""
+    rng = np.random.default_rng(seed)
+    widths = [int(w) for w in rng.integers(1, 101, int(rng.integers(2, 7)))]
+    made = zoo.random_layers(rng, widths, method=("lab2", "lab")[seed % 2], wild=seed % 3 == 0)
+    element = zoo.TensorProto.INT8 if seed % 7 == 6 else zoo.TensorProto.UINT8
+    return zoo.save(zoo.own(made, element=element), tmp_path / f"n{seed}.onnx"), seed
+
+
+def inputs(compiled: driver.Compiled, n: int = 60) -> np.ndarray:
+    from labc.check.samples import draw
+
+    graph = compiled.model.graph
+    return draw(graph.types[graph.input().name], n, 1)
+
+
+def run_all(made: list[Plan], xs: list[np.ndarray], folder: Path, extra: tuple[str, ...] = ()) -> list[np.ndarray]:
+    """Compile all plans into one shared library and run each on its inputs."""
+    for plan in made:
+        write(folder, emit.emit(plan))
+    target = TARGETS["host"]
+    tools = toolchain.find(target)
+    objects = toolchain.compile_objects(tools, target, sorted((folder / "src").glob("*.c")), [folder / "include"], folder / "o", extra)
+    library = toolchain.link_shared(tools, target, objects, folder / toolchain.shared_name("all"))
+    ffi = cffi.FFI()
+    for plan in made:
+        ffi.cdef(f"int {plan.name}_run(const void *input, float *output, void *arena); int {plan.name}_self_test(void *arena);")
+    lib = ffi.dlopen(str(library))
+    results = []
+    for plan, x in zip(made, xs, strict=True):
+        arena = np.zeros(plan.arena_bytes // 4, np.uint32)
+        scores = np.empty((len(x), plan.output_size), np.float32)
+        at = ffi.cast("void *", arena.ctypes.data)
+        for row, out in zip(np.ascontiguousarray(x.reshape(len(x), -1)), scores, strict=True):
+            assert getattr(lib, f"{plan.name}_run")(ffi.cast("void *", row.ctypes.data), ffi.cast("float *", out.ctypes.data), at) == 0
+        assert getattr(lib, f"{plan.name}_self_test")(at) == 0
+        results.append(scores)
+    return results
+
+
+@pytest.mark.parametrize("first", range(0, NETWORKS, PER_LIBRARY))
+def test_random_networks_are_equal_everywhere(first: int, tmp_path: Path) -> None:
+    paths = [network(seed, tmp_path)[0] for seed in range(first, first + PER_LIBRARY)]
+    compiled = [driver.front(path) for path in paths]
+    xs = [inputs(one) for one in compiled]
+    found = run_all([driver.planned(one, TARGETS["host"]) for one in compiled], xs, tmp_path / "library")
+    for path, one, x, got in zip(paths, compiled, xs, found, strict=True):
+        want = reference.run(one.model.graph, x)[one.model.graph.output]
+        assert (got.view(np.int32) == want.view(np.int32)).all(), path
+        verdict = referee(path, x, want, one.model.notes)
+        assert verdict.status == "passed", f"{path}: {verdict}"
+        assert "bit for bit" in verdict.detail
+
+
+def test_hostile_flags_do_not_change_a_bit(tmp_path: Path) -> None:
+    """A user's flags: another dialect, full optimization, fused multiply-add on (gcc's default in gnu modes)."""
+    tools = toolchain.find(TARGETS["host"])
+    if tools.family == "zig" or "x86" not in __import__("platform").machine():
+        print(f"with -mfma: not run here ({tools.name} on {__import__('platform').machine()} does not take it)")
+        flags: tuple[str, ...] = ("-std=gnu11", "-O3", "-ffp-contract=fast")
+    else:
+        flags = ("-std=gnu11", "-O3", "-mfma", "-ffp-contract=fast")
+    compiled = [driver.front(network(seed, tmp_path)[0]) for seed in range(12)]
+    xs = [inputs(one) for one in compiled]
+    for one, x, got in zip(
+        compiled, xs, run_all([driver.planned(o, TARGETS["host"]) for o in compiled], xs, tmp_path / "l", flags), strict=True
+    ):
+        want = reference.run(one.machine, x.reshape(len(x), -1))[one.machine.output]
+        assert (got.view(np.int32) == want.view(np.int32)).all()
+
+
+def test_fast_math_is_refused(tmp_path: Path) -> None:
+    made = driver.planned(driver.front(network(0, tmp_path)[0]), TARGETS["host"])
+    write(tmp_path, emit.emit(made))
+    tools = toolchain.find(TARGETS["host"])
+    with pytest.raises(LabcError, match="without -ffast-math"):
+        toolchain.compile_objects(
+            tools, TARGETS["host"], [tmp_path / "src" / f"{made.name}.c"], [tmp_path / "include"], tmp_path, ["-ffast-math"]
+        )
+
+
+ARM = TARGETS["arm"]
+CHIPS = {
+    "M4 hard": ARM,
+    "M4 soft": replace(ARM, float_abi="soft"),
+    "M0 soft": replace(ARM, float_abi="soft", cpu="cortex-m0"),
+}
+
+
+@pytest.mark.parametrize("force", ["zig", "arm-none-eabi-gcc"])
+@pytest.mark.parametrize("kind", CHIPS)
+def test_chips_give_the_same_bits(kind: str, force: str, tmp_path: Path) -> None:
+    target = CHIPS[kind]
+    tools = dict(toolchain.survey(target))[force]
+    if isinstance(tools, str):
+        assert force != "zig", tools  # the wheel is always there
+        print(f"{kind} with {force}: not run here ({tools})")
+        return
+    assert emulator.available() is None
+    for seed in (3, 6, 10, 12):
+        compiled = driver.front(network(seed, tmp_path)[0])
+        made = driver.planned(compiled, target)
+        work = tmp_path / f"{seed}"
+        work.mkdir()
+        runner, sections = chip(driver.write(made, tools, work / "library"), made, tools, work)
+        x = inputs(compiled, 12).reshape(12, -1)
+        want = reference.run(compiled.machine, x)[compiled.machine.output]
+        assert (runner.scores(x).view(np.int32) == want.view(np.int32)).all()
+        assert runner.classes(x).tolist() == np.argmax(want, axis=1).tolist()
+        assert runner.self_test() == 0
+        cost = runner.cost(x[0], sections)
+        assert made.packed_bytes < cost.flash < made.packed_bytes + 6000
+        assert cost.instructions > made.input_size
+        assert cost.ram >= made.arena_bytes + cost.stack > made.arena_bytes

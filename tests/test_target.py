@@ -1,0 +1,77 @@
+"""The table of targets: what it promises, and how a wrong name is answered."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from labc import target, toolchain
+from labc.errors import BAD_INPUT, LabcError
+
+
+@pytest.mark.parametrize("name", target.TARGETS)
+def test_every_row_is_complete(name: str) -> None:
+    row = target.find(name)
+    assert row.name == name
+    assert row.description
+    assert row.isas[-1] == "scalar"  # the portable kernel is always there, and last
+    assert row.int_bits in (16, 32)
+    assert (row.cpu is None) == (row.float_abi == "native")
+
+
+def test_host_is_this_machine() -> None:
+    assert target.find("host").endian == sys.byteorder
+
+
+def test_arm_is_a_hard_float_cortex_m4() -> None:
+    arm = target.find("arm")
+    assert (arm.cpu, arm.float_abi, arm.endian) == ("cortex-m4", "hard", "little")
+
+
+def test_a_target_does_not_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        target.find("arm").cpu = "cortex-m0"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("wrong", "near"), [("amr", "'arm'"), ("hots", "'host'")])
+def test_a_wrong_name_suggests_the_nearest(wrong: str, near: str) -> None:
+    with pytest.raises(LabcError, match=f"did you mean {near}.*host, arm") as caught:
+        target.find(wrong)
+    assert caught.value.code == BAD_INPUT
+
+
+def test_a_far_name_lists_all() -> None:
+    with pytest.raises(LabcError, match="known targets: host, arm") as caught:
+        target.find("z80")
+    assert "mean" not in str(caught.value)
+
+
+ZIG = toolchain.Toolchain("zig", "zig", "0", ("zig", "cc"), ("zig", "ar"))
+GCC = toolchain.Toolchain("arm-none-eabi-gcc", "gcc", "0", ("gcc",), ("ar",))
+
+
+@pytest.mark.parametrize(
+    ("cpu", "float_abi", "zig", "gcc"),
+    [
+        ("cortex-m4", "hard", "eabihf -mcpu=cortex_m4+vfp4d16sp", "-mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16"),
+        ("cortex-m4", "soft", "eabi -mcpu=cortex_m4", "-mcpu=cortex-m4 -mthumb -mfloat-abi=soft"),
+        ("cortex-m0", "soft", "eabi -mcpu=cortex_m0", "-mcpu=cortex-m0 -mthumb -mfloat-abi=soft"),
+        ("cortex-m7", "hard", "eabihf -mcpu=cortex_m7+fp_armv8d16", "-mcpu=cortex-m7 -mthumb -mfloat-abi=hard -mfpu=fpv5-d16"),
+    ],
+)
+def test_variants_are_spelled_for_each_family(cpu: str, float_abi: str, zig: str, gcc: str) -> None:
+    variant = replace(target.find("arm"), cpu=cpu, float_abi=float_abi)  # type: ignore[arg-type]
+    assert " ".join(toolchain.machine_flags(ZIG, variant)) == f"-target thumb-freestanding-{zig}"
+    assert " ".join(toolchain.machine_flags(GCC, variant)) == gcc
+
+
+def test_hard_float_needs_an_fpu() -> None:
+    with pytest.raises(LabcError, match="cortex-m0 has no FPU; use the soft float ABI"):
+        toolchain.machine_flags(ZIG, replace(target.find("arm"), cpu="cortex-m0"))
+
+
+def test_an_unknown_core_lists_the_known() -> None:
+    with pytest.raises(LabcError, match="'cortex-m99' not known; known cores: cortex-m0, "):
+        toolchain.machine_flags(ZIG, replace(target.find("arm"), cpu="cortex-m99"))

@@ -1,0 +1,360 @@
+"""Compilers found, spelled, run and survived: the host's own, the zig wheel, arm-none-eabi-gcc where it is."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from labc import target, toolchain
+from labc.errors import NOT_HERE, LabcError
+from labc.toolchain import Toolchain
+
+HOST, ARM = target.find("host"), target.find("arm")
+
+AFFINE = """
+#include <stdint.h>
+float affine(float x, float s, float t);
+int64_t big(int32_t a, int32_t b);
+float affine(float x, float s, float t) { return x * s + t; }
+int64_t big(int32_t a, int32_t b) { return (int64_t)a * b; }
+"""
+
+
+def need(where: target.Target, name: str) -> Toolchain:
+    """The compiler `name`, or a skip that says why it is not here."""
+    try:
+        return toolchain.find(where, name)
+    except LabcError as error:
+        pytest.skip(f"not run here: {error}")
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(textwrap.dedent(text))
+    return path
+
+
+def script(path: Path, text: str) -> Path:
+    write(path, "#!/bin/sh\n" + textwrap.dedent(text)).chmod(0o755)
+    return path
+
+
+def nobody(pid: int) -> bool:
+    """Whether the process is gone (or a zombie that nobody has collected yet)."""
+    status = Path(f"/proc/{pid}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def gone(pids: list[int]) -> bool:
+    limit = time.monotonic() + 5
+    while not all(map(nobody, pids)) and time.monotonic() < limit:
+        time.sleep(0.02)
+    return all(map(nobody, pids))
+
+
+# What comes out
+
+
+@pytest.mark.parametrize("name", ["cc", "clang", "zig"])
+@pytest.mark.parametrize("extra", [(), ("-std=gnu11", "-O3")])
+def test_host_library_computes_unfused(name: str, extra: tuple[str, ...], tmp_path: Path) -> None:
+    found = need(HOST, name)
+    if extra and platform.machine() == "x86_64":
+        extra = (*extra, "-mfma")
+    objects = toolchain.compile_objects(
+        found, HOST, [write(tmp_path / "affine.c", AFFINE)], [], tmp_path / "out", (*extra, "-ffp-contract=off")
+    )
+    library = ctypes.CDLL(str(toolchain.link_shared(found, HOST, objects, tmp_path / toolchain.shared_name("affine"))))
+    library.affine.restype, library.affine.argtypes = ctypes.c_float, [ctypes.c_float] * 3
+    library.big.restype = ctypes.c_int64
+    x = 1 + 2.0**-12  # x*x = 1 + 2^-11 + 2^-24 rounds to 1 + 2^-11; a fused product would keep the 2^-24
+    assert library.affine(x, x, -(1 + 2.0**-11)) == 0.0
+    assert library.big(-70000, 70000) == -4_900_000_000
+
+
+@pytest.mark.parametrize(("where", "name"), [(HOST, "cc"), (HOST, "clang"), (HOST, "zig"), (ARM, "zig"), (ARM, "arm-none-eabi-gcc")])
+def test_same_bytes_from_any_folder(where: target.Target, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = need(where, name)
+    made = []
+    for folder in (tmp_path / "a", tmp_path / "somewhere else" / "b"):
+        header = write(folder / "include" / "name.h", "static inline const char *header_name(void) { return __FILE__; }\n")
+        sources = [
+            write(folder / "src" / "one.c", '#include "name.h"\nconst char *one(void);\nconst char *one(void) { return header_name(); }\n'),
+            write(folder / "src" / "two.c", "const char *two(void);\nconst char *two(void) { return __FILE__; }\n"),
+        ]
+        objects = toolchain.compile_objects(found, where, sources, [header.parent], folder / "build")
+        files = [*objects, toolchain.archive(found, objects, folder / "libname.a")]
+        if where is HOST:
+            files.append(toolchain.link_shared(found, where, objects, folder / "libname.so"))
+        else:
+            start, linker_script = toolchain.image_files()
+            objects += toolchain.compile_objects(found, where, start, [], folder / "build")
+            files.append(toolchain.link_image(found, where, objects, linker_script, folder / "name.elf", keep=["one", "two"]))
+        made.append([file.read_bytes() for file in files])
+        assert str(tmp_path).encode() not in b"".join(made[-1])
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")  # no variable may change what comes out
+        evil = write(tmp_path / "evil" / "stdint.h", "#error the environment was read\n")
+        monkeypatch.setenv("CPATH", str(evil.parent))
+        monkeypatch.setenv("ZIG_LIB_DIR", str(evil.parent))
+    assert made[0] == made[1]
+
+
+def test_archive_is_replaced_and_keeps_two_of_a_name(tmp_path: Path) -> None:
+    found = toolchain.find(HOST)
+    a = write(tmp_path / "a" / "part.c", "int a(void);\nint a(void) { return 1; }\n")
+    b = write(tmp_path / "b" / "part.c", "int b(void);\nint b(void) { return 2; }\n")
+    objects = toolchain.compile_objects(found, HOST, [a, b], [], tmp_path / "out")
+    assert len({*objects}) == 2
+    out = tmp_path / "libpart.a"
+    first = toolchain.archive(found, objects, out).read_bytes()
+    assert toolchain.archive(found, objects, out).read_bytes() == first
+    library = ctypes.CDLL(str(toolchain.link_shared(found, HOST, objects, tmp_path / "libpart.so")))
+    assert (library.a(), library.b()) == (1, 2)
+
+
+# Errors
+
+
+@pytest.mark.parametrize(("where", "name"), [(HOST, "cc"), (HOST, "zig"), (ARM, "zig"), (ARM, "arm-none-eabi-gcc")])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("int f(void) { return nothing; }\n", "nothing"),
+        ("signed char f(int a);\nsigned char f(int a) { return a; }\n", "conversion"),
+        ('#include "no_such_header.h"\n', "no_such_header"),
+    ],
+)
+def test_a_compile_error_names_the_file_and_shows_the_line(where: target.Target, name: str, text: str, said: str, tmp_path: Path) -> None:
+    found = need(where, name)
+    good = write(tmp_path / "good.c", "int g(void);\nint g(void) { return 0; }\n")
+    with pytest.raises(LabcError) as caught:
+        toolchain.compile_objects(found, where, [good, write(tmp_path / "broken.c", text)], [], tmp_path / "out")
+    words = str(caught.value)
+    assert words.startswith("broken.c: ")
+    assert "broken.c:" in words.partition(": ")[2]
+    assert said in words
+    assert "by hand: " in words
+
+
+@pytest.mark.parametrize("name", ["cc", "zig"])
+def test_an_undefined_symbol_fails_when_linking(name: str, tmp_path: Path) -> None:
+    found = need(HOST, name)
+    source = write(tmp_path / "half.c", "int missing_part(void);\nint f(void);\nint f(void) { return missing_part(); }\n")
+    objects = toolchain.compile_objects(found, HOST, [source], [], tmp_path)
+    with pytest.raises(LabcError, match=r"(?s)^libhalf\.so: .*missing_part"):
+        toolchain.link_shared(found, HOST, objects, tmp_path / "libhalf.so")
+
+
+@pytest.mark.parametrize("name", ["zig", "arm-none-eabi-gcc"])
+def test_a_symbol_to_keep_that_is_missing_fails_when_linking(name: str, tmp_path: Path) -> None:
+    found = need(ARM, name)
+    sources, linker_script = toolchain.image_files()
+    objects = toolchain.compile_objects(found, ARM, sources, [], tmp_path)
+    with pytest.raises(LabcError, match="bad_run: defined nowhere"):
+        toolchain.link_image(found, ARM, objects, linker_script, tmp_path / "x.elf", keep=["bad_run"])
+
+
+def test_a_library_is_for_the_host_and_an_image_for_a_core(tmp_path: Path) -> None:
+    found = toolchain.find(HOST)
+    with pytest.raises(LabcError, match="link an image instead"):
+        toolchain.link_shared(found, ARM, [], tmp_path / "x.so")
+    with pytest.raises(LabcError, match="link a shared library"):
+        toolchain.link_image(found, HOST, [], tmp_path / "x.ld", tmp_path / "x.elf")
+
+
+# Which compiler
+
+
+def test_survey_shows_every_candidate() -> None:
+    assert [name for name, _ in toolchain.survey(HOST)] == ["cc", "gcc", "clang", "zig"]
+    assert [name for name, _ in toolchain.survey(ARM)] == ["arm-none-eabi-gcc", "zig"]
+    for _, found in [*toolchain.survey(HOST), *toolchain.survey(ARM)]:
+        assert isinstance(found, str) or found.version[0].isdigit()
+
+
+def test_no_compiler_at_all_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "ziglang", None)
+    assert toolchain.survey(ARM) == [("arm-none-eabi-gcc", "not on PATH"), ("zig", "the ziglang wheel is not installed")]
+    for where, package in ((HOST, "apt install gcc libc6-dev"), (ARM, "apt install gcc-arm-none-eabi")):
+        with pytest.raises(LabcError, match=package) as caught:
+            toolchain.find(where)
+        assert caught.value.code == NOT_HERE
+        assert "pip install 'labc[cross]'" in str(caught.value)
+
+
+def test_the_wheel_stands_in_for_a_compiler_that_does_not_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need(HOST, "zig")
+    # A gcc without C headers, and one that is no compiler at all.
+    answers = """
+    case "$1" in
+        -v) echo "Target: x"; echo "gcc version 1.2.3";;
+        -print-prog-name=ar) echo /bin/ls;;
+        *) echo "x.c:1: fatal error: stdint.h: no"; exit 1;;
+    esac
+    """
+    script(tmp_path / "cc", answers)
+    script(tmp_path / "gcc", "echo hello")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (_, cc), (_, gcc), (_, clang), _ = toolchain.survey(HOST)
+    assert isinstance(cc, str)
+    assert "fatal error: stdint.h" in cc
+    assert "by hand" not in cc
+    assert isinstance(gcc, str)
+    assert "neither gcc nor clang" in gcc
+    assert clang == "not on PATH"
+    assert toolchain.find(HOST).family == "zig"
+    assert toolchain.find(ARM).family == "zig"
+
+
+def test_force_takes_that_one_or_none(tmp_path: Path) -> None:
+    assert need(HOST, "zig").family == "zig"
+    by_name = need(HOST, "gcc")
+    assert toolchain.find(HOST, by_name.cc[0]).version == by_name.version
+    with pytest.raises(LabcError, match="no-such-cc: not on PATH") as caught:
+        toolchain.find(HOST, "no-such-cc")
+    assert caught.value.code == NOT_HERE
+    with pytest.raises(LabcError, match=r"gcc: compiles for .*, not for cortex-m4"):
+        toolchain.find(ARM, "gcc")
+
+
+def test_a_file_that_does_not_start(tmp_path: Path) -> None:
+    write(tmp_path / "gcc", "this is not a program").chmod(0o755)
+    with pytest.raises(LabcError, match="does not start") as caught:
+        toolchain.find(HOST, str(tmp_path / "gcc"))
+    assert caught.value.code == NOT_HERE
+
+
+# Nothing is left running
+
+
+def slow(tmp_path: Path) -> Toolchain:
+    """A compiler that starts a child, notes both, and waits."""
+    program = script(tmp_path / "slow-cc", f"sleep 60 &\necho $$ $! >> {tmp_path}/pids\nwait\n")
+    return Toolchain("slow", "gcc", "1", (str(program),), ("ar",))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="not run here: reads /proc")
+def test_a_hanging_compiler_is_stopped_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toolchain, "TIMEOUT_S", 0.5)
+    source = write(tmp_path / "f.c", "")
+    began = time.monotonic()
+    with pytest.raises(LabcError, match=r"f\.c: slow-cc did not end within 0\.5 s"):
+        toolchain.compile_objects(slow(tmp_path), HOST, [source, source, source], [], tmp_path)
+    assert time.monotonic() - began < 5
+    assert gone([int(pid) for pid in (tmp_path / "pids").read_text().split()])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="not run here: reads /proc")
+def test_ctrl_c_stops_the_compilers(tmp_path: Path) -> None:
+    found = slow(tmp_path)
+    code = f"""
+    from pathlib import Path
+    from labc import target, toolchain
+    found = toolchain.{found!r}
+    toolchain.compile_objects(found, target.find("host"), [Path("a.c"), Path("b.c")], [], Path("out"))
+    """
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], cwd=tmp_path, stderr=subprocess.PIPE, env=env)
+    limit = time.monotonic() + 20
+    while not (tmp_path / "pids").exists() and time.monotonic() < limit:
+        time.sleep(0.02)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, words = process.communicate(timeout=20)
+    assert b"KeyboardInterrupt" in words
+    assert gone([int(pid) for pid in (tmp_path / "pids").read_text().split()])
+
+
+# zig's cache
+
+
+@pytest.mark.parametrize("home", ["/proc/nothing", "/dev/null", ""])
+def test_no_home_that_can_be_written(home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = need(ARM, "zig")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", home)
+    if not home:
+        monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    toolchain.compile_objects(found, ARM, [write(tmp_path / "affine.c", AFFINE)], [], tmp_path / "out")
+    left = [path.name for path in tmp_path.iterdir() if path.name.startswith("labc")]
+    assert left == [f"labc-zig-{os.getuid()}"]  # kept for the next time; nothing else is
+
+
+def test_the_cache_is_where_the_user_has_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert toolchain._zig_cache() == tmp_path / "labc" / "zig"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert toolchain._zig_cache() == tmp_path / ".cache" / "labc" / "zig"
+
+
+def test_a_temporary_cache_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nothing")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"labc-zig-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LabcError, match="somebody else"):
+        toolchain._zig_cache()
+
+
+# The start-up code, on a second opinion
+
+
+@pytest.mark.parametrize("name", ["zig", "arm-none-eabi-gcc"])
+@pytest.mark.parametrize(
+    ("cpu", "float_abi", "machine"),
+    [("cortex-m4", "hard", "mps2-an386"), ("cortex-m3", "soft", "mps2-an385"), ("cortex-m0", "soft", "microbit")],
+)
+def test_an_image_starts_on_qemu(name: str, cpu: str, float_abi: str, machine: str, tmp_path: Path) -> None:
+    variant = replace(ARM, cpu=cpu, float_abi=float_abi)  # type: ignore[arg-type]
+    found = need(variant, name)
+    qemu = shutil.which("qemu-system-arm")
+    if qemu is None:
+        pytest.skip("not run here: qemu-system-arm is not on PATH")
+    sources, linker_script = toolchain.image_files()
+    if machine == "microbit":
+        linker_script = write(tmp_path / "microbit.ld", linker_script.read_text().replace("LENGTH = 4M", "LENGTH = 16K"))
+    main = """
+    extern volatile float third;
+    extern volatile int zero[100], one;
+    volatile float third = 3.0f;
+    volatile int zero[100], one = 1;
+    int main(void);
+    int main(void)
+    {
+        third = third / 9.0f;
+        if (BAD) {
+            __asm__ volatile("udf #1");
+        }
+        return third > 0.333f && third < 0.334f ? 40 + one + zero[99] : 1;
+    }
+    """
+    for bad, status in (("0", 41), ("1", 243)):  # 243: 240 and the number of HardFault
+        objects = toolchain.compile_objects(found, variant, [write(tmp_path / "main.c", main), *sources], [], tmp_path, [f"-DBAD={bad}"])
+        elf = toolchain.link_image(found, variant, objects, linker_script, tmp_path / "main.elf")
+        command = [
+            qemu,
+            "-M",
+            machine,
+            "-nographic",
+            "-monitor",
+            "none",
+            "-serial",
+            "none",
+            "-semihosting-config",
+            "enable=on,target=native",
+        ]
+        assert subprocess.run([*command, "-kernel", str(elf)], timeout=30, check=False).returncode == status
