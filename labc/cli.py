@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"labc: {error}", file=sys.stderr)
         return error.code
     except KeyboardInterrupt as stop:
-        print(f"labc: {stop or 'interrupted'}", file=sys.stderr)
+        print(f"labc: {str(stop) or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader (head, less) has gone; say nothing more

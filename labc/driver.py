@@ -68,8 +68,16 @@ def front(path: Path | str, name: str | None = None, progress: Progress = silent
 
 def planned(compiled: Compiled, to: target.Target, *, reuse: bool = True) -> plan.Plan:
     """The plan of a network for a target."""
-    vectors = golden.vectors(compiled.machine, compiled.digest)
-    return plan.plan(compiled.machine, name=compiled.name, digest=compiled.digest, target=to, golden=vectors, reuse=reuse)
+    layers = compiled.model.graph
+    return plan.plan(
+        compiled.machine,
+        name=compiled.name,
+        digest=compiled.digest,
+        target=to,
+        shape=layers.types[layers.input().name].shape,
+        golden=golden.vectors(compiled.machine, compiled.digest),
+        reuse=reuse,
+    )
 
 
 def write(made: plan.Plan, tools: toolchain.Toolchain, out: Path, progress: Progress = silent) -> Path:

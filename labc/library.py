@@ -54,6 +54,10 @@ class Library:
                 f"int {self.name}_self_test(void *arena);"
             )
             self.lib = self.ffi.dlopen(str(binary.absolute()))
+            for what in ("run", "predict", "self_test"):
+                self.function(what)
+        except AttributeError as error:
+            raise LabcError(f"{binary}: {error}; build the library again") from error
         except OSError as error:
             raise LabcError(f"{binary}: cannot be loaded on this machine ({error}); build the library here", code=NOT_HERE) from error
         self._pointer = self.ffi.typeof(f"const {ctype} *")

@@ -75,10 +75,20 @@ void labc_sign_matvec_sums_scalar(const uint32_t *restrict x, const uint32_t *re
     }
 }
 
+/*
+ * v, without letting the compiler know where it came from. It would recognize the comparison in the arithmetic below, and
+ * on a processor without conditional instructions (Cortex-M0) make a branch of it. Once per row, it costs a store and a load.
+ */
+static inline uint32_t opaque(uint32_t v)
+{
+    volatile uint32_t hidden = v;
+    return hidden;
+}
+
 /* 1 if a >= b, else 0: the sign bit of the difference, which must not overflow. */
 static inline uint32_t at_least(int32_t a, int32_t b)
 {
-    return ((uint32_t)(a - b) >> 31) ^ 1;
+    return (opaque((uint32_t)(a - b)) >> 31) ^ 1;
 }
 
 void labc_sign_matvec_threshold_scalar(const uint32_t *restrict x, const uint32_t *restrict w, const int32_t *restrict limits, uint32_t inputs,
@@ -177,10 +187,10 @@ void labc_byte_matvec_threshold_scalar(const uint8_t *restrict x, uint32_t offse
 /* min(max(v, 0) >> shift, 255) for |v| < 2^52. A borrow out of bit 63 says which bound is passed, and becomes a mask. */
 static inline uint8_t requantize(int64_t v, uint32_t shift)
 {
-    const uint64_t negative = (uint64_t)v >> 63;
-    const uint64_t shifted = ((uint64_t)v & (negative - 1)) >> shift;
-    const uint64_t above = (255 - shifted) >> 63;
-    return (uint8_t)((shifted | (0 - above)) & 255);
+    const uint32_t negative = opaque((uint32_t)((uint64_t)v >> 63));
+    const uint64_t shifted = ((uint64_t)v & ((uint64_t)negative - 1)) >> shift;
+    const uint32_t above = opaque((uint32_t)((255 - shifted) >> 63));
+    return (uint8_t)(((uint32_t)shifted | (0 - above)) & 255);
 }
 
 void labc_byte_matvec_requantize_scalar(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, const int32_t *restrict m,

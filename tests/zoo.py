@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 QONNX = "qonnx.custom_op.general"
+QONNX_DOMAINS = (QONNX, "onnx.brevitas", "finn.custom_op.general")
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Writer:
         shape = ["batch", *(k if isinstance(k, list) else [k])]
         outputs = [helper.make_tensor_value_info(output or self.nodes[-1].output[0], out, ["batch"] if n is None else ["batch", n])]
         graph = helper.make_graph(self.nodes, "net", [helper.make_tensor_value_info("input", element, shape)], outputs, self.constants)
-        opsets = [helper.make_opsetid("", 21), helper.make_opsetid(QONNX, 2)]
+        opsets = [helper.make_opsetid("", 21), *(helper.make_opsetid(domain, 2) for domain in QONNX_DOMAINS)]
         functions = [bipolar_body()] if self.body else []
         return helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=10)
 
@@ -134,6 +135,138 @@ def own(made: list[Layer], *, element: int = TensorProto.UINT8, image: list[int]
         w.op("ArgMax", [x], "class", axis=1, keepdims=0)
         return w.model(image or made[0].weights.shape[1], None, element=element, out=TensorProto.INT64)
     return w.model(image or made[0].weights.shape[1], made[-1].weights.shape[0], element=element)
+
+
+def calm_layers(rng: np.random.Generator, widths: list[int]) -> list[Layer]:
+    """Like `random_layers`, but every hidden threshold lies half-way between two sums: no rounding of another spelling can flip a sign."""
+    made = []
+    for layer in random_layers(rng, widths):
+        k, n = layer.weights.shape[1], len(layer.s)
+        t = (-layer.s * (rng.integers(-k, k, n) + 0.5)).astype(np.float32) if layer.end == "sign" else layer.t
+        made.append(replace(layer, t=t))
+    return made
+
+
+def spelled(
+    made: list[Layer],
+    *,
+    weights: str = "cast",
+    product: str = "matmul",
+    affine: str = "mul_add",
+    sign: str = "body",
+    domain: str = QONNX,
+    scale: float = 1.0,
+    inputs: float = 1.0,
+    idle: bool = False,
+    argmax: bool = False,
+) -> onnx.ModelProto:
+    """The network of signs and scores `made`, as other tools spell it. Every spelling has the same real value.
+
+    weights: cast, dequantize, dequantize_uint8, float, bipolar: signs, times `scale` (a number, taken out of the affine again).
+    product: matmul, gemm (transB = 0), gemm_t (transB = 1), gemm_bias, gemm_beta (all with alpha), with the affine's scale behind.
+    affine: mul_add, swapped, div_sub, batchnorm, folded (scale into the weights, shift into a bias).
+    sign: body, bare (in `domain`), where, zero_one (activations 0 and 1), half (activations ±0.5).
+    inputs: the pixels' scale; `idle` puts Identity, Dropout and Reshape between the layers.
+    """
+    w = Writer()
+    w.body = sign == "body"
+    x = w.op("Cast", ["input"], "bytes", to=TensorProto.FLOAT)
+    gain, zero_one = 1.0, False  # what the activations are of what the layers think they are
+    if inputs != 1:
+        x, gain = w.op("Mul", [x, w.const("pixel", np.float32(inputs))], "pixels"), inputs
+    for i, layer in enumerate(made, 1):
+        signs, s, t = layer.weights.astype(np.float64), layer.s.astype(np.float64), layer.t.astype(np.float64)
+        if zero_one:  # W(2a − 1) = 2Wa − W1
+            t, s = t - s * signs.sum(axis=1), 2 * s
+        s = s / gain
+        held = np.full(len(s), scale)
+        if affine == "folded":
+            held, s = s, np.ones_like(s)
+        s = s / (held if affine != "folded" else 1)
+        name = f"fc{i}"
+        matrix = _weights(w, name, layer.weights, held, weights, transposed=product != "gemm_t")
+        bias = None
+        if affine == "folded" and product.startswith("gemm"):
+            bias, t = t, np.zeros_like(t)
+        x = _product(w, name, x, matrix, product, bias)
+        alpha = 0.5 if product in ("gemm_bias", "gemm_beta") and bias is None else 1.0
+        if bias is None:
+            x = _affine(w, name, x, s / alpha, t, affine)
+        if idle:
+            x = w.op("Identity", [x], f"same{i}")
+            x = w.op("Dropout", [x, w.const(f"ratio{i}", np.float32(0.5)), w.const(f"train{i}", np.bool_(False))], f"drop{i}")
+            x = w.op("Reshape", [x, w.const(f"to{i}", np.array([[-1, len(s)], [0, -1]][i % 2]))], f"reshape{i}")
+        if layer.end == "sign":
+            x = _sign(w, f"sign{i}", x, sign, domain)
+            gain, zero_one = {"half": 0.5}.get(sign, 1.0), sign == "zero_one"
+    if argmax:
+        w.op("ArgMax", [x], "class", axis=1, keepdims=0)
+        return w.model(made[0].weights.shape[1], None, out=TensorProto.INT64)
+    return w.model(made[0].weights.shape[1], len(made[-1].s))
+
+
+def _weights(w: Writer, name: str, signs: Any, scales: Any, how: str, *, transposed: bool) -> str:
+    def turn(array: Any) -> Any:
+        return np.ascontiguousarray(array.T if transposed else array)
+
+    if how == "cast":
+        return w.op("Cast", [w.const(f"{name}.weight", turn(signs))], f"{name}.signs", to=TensorProto.FLOAT)
+    if how in ("dequantize", "dequantize_uint8"):
+        scale = w.const(f"{name}.scale", scales.astype(np.float32))
+        zero = np.full(len(scales), 128, np.uint8) if how == "dequantize_uint8" else np.zeros(len(scales), np.int8)
+        levels = turn(signs) if how == "dequantize" else (turn(signs).astype(int) + 128).astype(np.uint8)
+        names = [w.const(f"{name}.weight", levels), scale, w.const(f"{name}.zero", zero)]
+        return w.op("DequantizeLinear", names, f"{name}.signs", axis=1 if transposed else 0)
+    if how == "bipolar":
+        latent = np.linspace(0, 1, signs.size).reshape(signs.shape) * signs  # the first is ±0: sign(±0) = +1
+        latent.flat[0] = 0 if signs.flat[0] > 0 else -1
+        scale = w.const(f"{name}.scale", scales.astype(np.float32)[None, :] if transposed else scales.astype(np.float32)[:, None])
+        return w.op("BipolarQuant", [w.const(f"{name}.latent", turn(latent).astype(np.float32)), scale], f"{name}.signs", domain=QONNX)
+    return w.const(f"{name}.weight", turn(signs * scales[:, None]).astype(np.float32))
+
+
+def _product(w: Writer, name: str, x: str, matrix: str, how: str, bias: Any) -> str:
+    if how == "matmul":
+        return w.op("MatMul", [x, matrix], name)
+    names = [x, matrix]
+    attributes: dict[str, Any] = {"transB": 1} if how == "gemm_t" else {}
+    if bias is not None:
+        beta = 4.0 if how == "gemm_beta" else 1.0
+        names.append(w.const(f"{name}.bias", (bias / beta).astype(np.float32)))
+        attributes["beta"] = beta
+    elif how in ("gemm_bias", "gemm_beta"):
+        attributes["alpha"] = 0.5
+    return w.op("Gemm", names, name, **attributes)
+
+
+def _affine(w: Writer, name: str, x: str, s: Any, t: Any, how: str) -> str:
+    narrow = {"s": s.astype(np.float32), "t": t.astype(np.float32)}
+    if how == "folded":
+        return w.op("Add", [x, w.const(f"{name}.t", narrow["t"])], f"{name}.shift")
+    if how == "batchnorm":
+        # s = gamma/√(variance + epsilon), t = beta − mean·s, with every parameter at work.
+        variance = np.linspace(0.5, 3, len(s))
+        mean = np.linspace(-2, 2, len(s))
+        gamma = s * np.sqrt(variance + 1e-3)
+        parts = {"gamma": gamma, "beta": t + mean * s, "mean": mean, "var": variance}
+        names = [w.const(f"{name}.{key}", value.astype(np.float32)) for key, value in parts.items()]
+        return w.op("BatchNormalization", [x, *names], f"{name}.norm", epsilon=1e-3)
+    if how == "div_sub":
+        x = w.op("Div", [x, w.const(f"{name}.s", (1 / s).astype(np.float32))], f"{name}.scaled")
+        return w.op("Sub", [x, w.const(f"{name}.t", -narrow["t"])], f"{name}.shift")
+    if how == "swapped":
+        x = w.op("Mul", [w.const(f"{name}.s", narrow["s"]), x], f"{name}.scaled")
+        return w.op("Add", [w.const(f"{name}.t", narrow["t"][None]), x], f"{name}.shift")
+    x = w.op("Mul", [x, w.const(f"{name}.s", narrow["s"])], f"{name}.scaled")
+    return w.op("Add", [x, w.const(f"{name}.t", narrow["t"])], f"{name}.shift")
+
+
+def _sign(w: Writer, name: str, x: str, how: str, domain: str) -> str:
+    if how in ("body", "bare"):
+        return w.op("BipolarQuant", [x, w.const(f"{name}.one", np.float32(1))], name, domain=domain)
+    plus, minus = {"where": (1, -1), "zero_one": (1, 0), "half": (0.5, -0.5)}[how]
+    up = w.op("GreaterOrEqual", [x, w.const(f"{name}.zero", np.float32(0))], f"{name}.up")
+    return w.op("Where", [up, w.const(f"{name}.plus", np.float32(plus)), w.const(f"{name}.minus", np.float32(minus))], name)
 
 
 def save(model: onnx.ModelProto, path: Path) -> Path:

@@ -103,7 +103,7 @@ def first_difference(runner: Runner, made: Plan, machine: Graph, x: Array, score
     at = int(np.argmax(wrong))
     values = reference.run(machine, flat[at : at + 1])
     arena = runner.arena(flat[at])
-    for slot in made.slots:
+    for slot in (slot for slot in made.slots if slot.name in values):  # not scratch
         want, got = values[slot.name][0], _unpack(slot, arena)
         bad = np.flatnonzero(got != want)
         if len(bad):

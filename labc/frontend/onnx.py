@@ -6,7 +6,7 @@ LabcErrors, function bodies are evaluated before they are believed, and nothing 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +46,17 @@ def read(path: Path | str) -> Model:
     graph = model.graph
     if not graph.node:
         raise LabcError(f"{path}: the network is empty; export a model with at least one layer")
+    _opset(path, model)
     check_bodies(model)
-    for tensor in graph.initializer:
-        reader.known[tensor.name] = constant(tensor, tensor.name)
-    _input(reader, graph)
-    for node in graph.node:
-        _step(reader, node)
-    return Model(_output(reader, graph), tuple(reader.notes))
+    with np.errstate(all="ignore"):  # infinities and NaN are looked for where they would matter
+        for tensor in graph.initializer:
+            reader.known[tensor.name] = constant(tensor, tensor.name)
+        _input(reader, graph)
+        for node in graph.node:
+            _step(reader, node)
+        made = _output(reader, graph)
+    _infer(path, model)
+    return Model(made, tuple(reader.notes))
 
 
 def _load(path: Path) -> onnx.ModelProto:
@@ -62,7 +66,7 @@ def _load(path: Path) -> onnx.ModelProto:
             raise LabcError(f"{path}: not a file; name an .onnx file")
         if size >= MAX_BYTES:
             raise LabcError(f"{path}: {size} bytes is past ONNX's 2 GiB; labc reads networks far smaller than that")
-        model = onnx.load(str(path))
+        model = onnx.load(str(path), format="protobuf")  # else the file's ending chooses a parser
         onnx.checker.check_model(model)
     except OSError as error:
         raise LabcError(f"{path}: {error.strerror or first_line(error)}; check the path") from error
@@ -71,6 +75,23 @@ def _load(path: Path) -> onnx.ModelProto:
     except (onnx.checker.ValidationError, ValueError, UnicodeDecodeError, RuntimeError) as error:
         raise LabcError(f"{path}: not a valid ONNX model ({first_line(error)}); export it again") from error
     return model
+
+
+def _opset(path: Path, model: onnx.ModelProto) -> None:
+    """Raise LabcError for operators older or newer than those whose meaning `operators.py` knows."""
+    newest = onnx.defs.onnx_opset_version()
+    for opset in model.opset_import:
+        # Before 7, Add and Mul broadcast by attribute, and Dropout and BatchNormalization trained unless told not to.
+        if opset.domain in ("", "ai.onnx") and not 7 <= opset.version <= newest:
+            raise LabcError(f"{path}: opset {opset.version}; labc reads 7 to {newest} - export with opset_version=20")
+
+
+def _infer(path: Path, model: onnx.ModelProto) -> None:
+    """Raise LabcError where ONNX's own types and shapes disagree: a file that no runtime would run as it was read."""
+    try:
+        onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    except (RuntimeError, ValueError) as error:
+        raise LabcError(f"{path}: its types or shapes do not fit ({first_line(error)}); export it again") from error
 
 
 def _input(reader: Reader, graph: onnx.GraphProto) -> None:
@@ -96,7 +117,8 @@ def _input(reader: Reader, graph: onnx.GraphProto) -> None:
     size = int(np.prod(extents, dtype=object)) if extents else 0
     if not 0 < size <= 1 << 24:
         raise LabcError(f"{value.name}: an input of shape {extents} beside the batch; labc reads 1 to 2^24 elements")
-    reader.known[value.name] = reader.add(layers.Input(reader.name(value.name), (), element, tuple(extents)))
+    made = reader.add(layers.Input(reader.name(value.name), (), element, tuple(extents)))
+    reader.known[value.name] = made if element == "f32" else replace(made, number="integer")
 
 
 def _step(reader: Reader, node: onnx.NodeProto) -> None:
@@ -106,6 +128,8 @@ def _step(reader: Reader, node: onnx.NodeProto) -> None:
         known = ", ".join(sorted(op for _, op in OPERATORS))
         place = f" of domain {node.domain}" if node.domain else ""
         raise reader.error(node, f"the operator{place} is not read", f"labc reads {known}; rewrite or remove the node")
+    if not node.output or not node.output[0]:
+        raise reader.error(node, "has no output", "export the model again")
     inputs: list[Any] = []
     for name in node.input:
         if name and name not in reader.known:
@@ -132,4 +156,10 @@ def _output(reader: Reader, graph: onnx.GraphProto) -> Graph:
         raise LabcError(f"{name}: the network ends in a Floor; export the network's scores")
     sums = reader.types[value.node].element == "i32" and reader.types[value.node].shape
     last = reader.affine(value, "the last layer") if sums else reader.flush(value, "the last layer")
-    return Graph(tuple(reader.nodes), last)
+    # What the output does not depend on is no part of the network.
+    needed, kept = {last}, []
+    for node in reversed(reader.nodes):
+        if node.name in needed:
+            needed.update(node.inputs)
+            kept.append(node)
+    return Graph(tuple(reversed(kept)), last)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
@@ -16,6 +16,7 @@ from labc.frontend.reader import Known, Reader, Test, Value, constant
 from labc.ir import layers
 from labc.ir.core import Array, Const
 
+Number = Literal["integer", "float", "double"]
 Attributes = dict[str, Any]
 Operator = Callable[[Reader, NodeProto, Sequence[Any], Attributes], Known]
 
@@ -41,18 +42,29 @@ def _identity(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes
 def _cast(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes: Attributes) -> Known:
     to = attributes["to"]
     if isinstance(inputs[0], np.ndarray):
-        return inputs[0].astype(helper.tensor_dtype_to_np_dtype(to))
+        return _cast_constant(reader, node, inputs[0], to)
     value = reader.value(node, inputs)
     if to in (TensorProto.FLOAT, TensorProto.DOUBLE):
-        if value.wide != (to == TensorProto.DOUBLE) and not value.plain:
+        number: Number = "double" if to == TensorProto.DOUBLE else "float"
+        if value.number not in ("integer", number) and not value.plain:
             reader.note("a scale in one float width was carried into the other")
-        return replace(value, wide=to == TensorProto.DOUBLE)
+        return replace(value, number=number)
     element = reader.types[value.node].element
     if value.plain and to == {"u8": TensorProto.UINT8, "i8": TensorProto.INT8}.get(element):
-        return value
+        return replace(value, number="integer")
     raise reader.error(
         node, f"casts {element} to {TensorProto.DataType.Name(to)}", f"it is exact only behind Floor and Clip(0, 255); {_REEXPORT}"
     )
+
+
+def _cast_constant(reader: Reader, node: NodeProto, array: Array, to: int) -> Array:
+    dtype = helper.tensor_dtype_to_np_dtype(to)
+    cast: Array = array.astype(dtype) if dtype.kind in "biuf" else array
+    # Truncation is Cast's rule; what lies outside the integers' range is whatever the runtime makes of it.
+    fits = np.array_equal(np.trunc(array), cast) if dtype.kind in "iu" else np.isfinite(cast).all()
+    if dtype.kind not in "biuf" or not fits:
+        raise reader.error(node, f"casts a constant that does not fit {dtype}", "store it as FLOAT")
+    return cast
 
 
 def _dequantize(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes: Attributes) -> Known:
@@ -60,6 +72,8 @@ def _dequantize(reader: Reader, node: NodeProto, inputs: Sequence[Any], attribut
     # onnxruntime 1.32 turns DequantizeLinear + MatMul into a product with 8-bit activations where it can.
     reader.note("weights: DequantizeLinear lets a runtime choose 8-bit products; labc's own files use Cast")
     zero = reader.constant(node, inputs, 2) if len(inputs) > 2 and inputs[2] is not None else np.zeros_like(scale, x.dtype)
+    if np.result_type(x, zero, np.int8).kind != "i":
+        raise reader.error(node, f"takes {x.dtype} with zero point {zero.dtype}", "quantize to integers of at most 32 bits")
     if attributes.get("block_size", 0) or scale.ndim > 1 or zero.shape != scale.shape:
         raise reader.error(node, "is quantized in blocks", "use one scale per tensor or per channel")
     if scale.ndim == 1:
@@ -90,7 +104,9 @@ def _flatten(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes:
         raise reader.error(node, "does more than make one axis of all but the batch", "use Flatten with axis 1")
     if len(shape) == 1:
         return value
-    return reader.add(layers.Flatten(reader.name(node.name or "flatten"), (reader.flush(value, "the layer before it"),)))
+    flat = reader.add(layers.Flatten(reader.name(node.name or "flatten"), (value.node,)))
+    scale, shift = (array if array.ndim == 0 else array.reshape(-1) for array in (value.scale, value.shift))
+    return replace(value, node=flat.node, scale=scale, shift=shift)
 
 
 def _arithmetic(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes: Attributes) -> Known:
@@ -100,7 +116,7 @@ def _arithmetic(reader: Reader, node: NodeProto, inputs: Sequence[Any], attribut
     if isinstance(left, Value) and isinstance(right, Value):
         raise reader.error(node, "joins two values of the network", "labc reads chains of dense layers; see docs/limits.md")
     swapped = isinstance(left, np.ndarray)
-    value = reader.value(node, inputs, 1 if swapped else 0)
+    value = reader.computed(node, inputs, 1 if swapped else 0)
     c = reader.channels(node, value, reader.constant(node, inputs, 0 if swapped else 1))
     # One Mul, then one Add on plain sums is what the affine computes; anything more is composed in float64 and rounded once.
     exact = value.plain if node.op_type in ("Mul", "Div") else not np.any(value.shift) and not swapped
@@ -121,7 +137,7 @@ def _arithmetic(reader: Reader, node: NodeProto, inputs: Sequence[Any], attribut
 
 
 def _matmul(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes: Attributes) -> Known:
-    value = reader.value(node, inputs)
+    value = reader.computed(node, inputs)
     weights = reader.constant(node, inputs, 1)
     return _dense(reader, node, value, weights.T)
 
@@ -130,12 +146,14 @@ def _gemm(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes: At
     if attributes.get("transA", 0):
         raise reader.error(node, "transposes the batch (transA = 1)", "export with transA = 0")
     weights = reader.constant(node, inputs, 1)
-    result = _dense(reader, node, reader.value(node, inputs), weights if attributes.get("transB", 0) else weights.T)
+    result = _dense(reader, node, reader.computed(node, inputs), weights if attributes.get("transB", 0) else weights.T)
     alpha, beta = float(attributes.get("alpha", 1.0)), float(attributes.get("beta", 1.0))
     result = result.times(np.array(alpha))
-    if len(inputs) > 2 and inputs[2] is not None:
+    biased = len(inputs) > 2 and inputs[2] is not None
+    if biased:
         bias = reader.channels(node, result, reader.constant(node, inputs, 2))
         result = result.plus(beta * bias)
+    if biased or alpha != 1:
         reader.note("Gemm: bias and scale became one affine")
     return result
 
@@ -147,8 +165,9 @@ def _dense(reader: Reader, node: NodeProto, value: Value, weights: Array) -> Val
     if value.wide:
         raise reader.error(node, "multiplies in float64", "Cast to float32 first")
     name = reader.name(node.name or "dense")
+    weights = weights.astype(np.float64)  # of integers the most negative one has no absolute value
     largest = np.abs(weights).max(axis=1, keepdims=True)
-    scales = largest[:, 0].astype(np.float64)
+    scales = largest[:, 0]
     carried = reader.types[value.node].element in layers.INTEGERS and np.all(value.scale == np.max(value.scale))
     if np.array_equal(np.abs(weights), np.broadcast_to(largest, weights.shape)):
         signs = np.where(weights < 0, -1, 1).astype(np.int8)
@@ -158,21 +177,23 @@ def _dense(reader: Reader, node: NodeProto, value: Value, weights: Array) -> Val
             made = reader.add(layers.Dense(name, (reader.flush(value, "the layer before it"),), Const("sign", signs)))
             return replace(made, scale=scales)
         # (x·s + t)·(a w) summed over the inputs is (x·w)·(s a) + Σ t w a: one scale for all inputs passes through a layer.
-        shift = (signs * np.broadcast_to(value.shift, signs.shape)).sum(axis=1) * scales
+        made = reader.add(layers.Dense(name, (value.node,), Const("sign", signs)))
         if not value.plain:
             reader.note("inputs: a scale and shift before a layer was carried through it")
-        made = reader.add(layers.Dense(name, (value.node,), Const("sign", signs)))
-        return replace(made, scale=np.max(value.scale) * scales, shift=shift)
+        if np.any(value.shift):
+            made = made.plus((signs * np.broadcast_to(value.shift, signs.shape)).sum(axis=1) * scales)
+        return replace(made, scale=np.max(value.scale) * scales)
     source = reader.flush(value, "the layer before it")
-    with np.errstate(over="ignore"):
-        narrow = weights.astype(np.float32)
+    narrow = weights.astype(np.float32)
+    if not np.isfinite(narrow).all():
+        raise reader.error(node, "its weights leave float32", "rescale them")
     return reader.add(layers.Dense(name, (source,), Const("f32", narrow)))
 
 
 def _batch_norm(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes: Attributes) -> Known:
-    if attributes.get("training_mode", 0):
+    if attributes.get("training_mode", 0) or any(node.output[1:]):  # before opset 14, outputs beside y mean training
         raise reader.error(node, "is in training mode", "export the model in evaluation mode")
-    value = reader.value(node, inputs)
+    value = reader.computed(node, inputs)
     gamma, beta, mean, variance = (reader.channels(node, value, reader.constant(node, inputs, i)) for i in range(1, 5))
     spread = variance + float(attributes.get("epsilon", 1e-5))
     if np.any(spread <= 0):
@@ -186,14 +207,16 @@ def _batch_norm(reader: Reader, node: NodeProto, inputs: Sequence[Any], attribut
     return value.plus(-mean).times(factor).plus(beta)
 
 
-def _sign(reader: Reader, value: Value, name: str, plus: Array, minus: Array) -> Value:
+def _sign(reader: Reader, value: Value, name: str, plus: Array, minus: Array, number: Number) -> Value:
     """x ≥ 0 ? plus : minus, as a Sign and what an affine makes of ±1."""
     source = reader.flush(value, "the layer before the sign")
     made = reader.add(layers.Sign(reader.name(name), (source,)))
-    return replace(made, scale=(plus - minus) / 2, shift=(plus + minus) / 2)
+    return replace(made, scale=(plus - minus) / 2, shift=(plus + minus) / 2, number=number)
 
 
 def _bipolar(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes: Attributes) -> Known:
+    if attributes or len(inputs) != 2:
+        raise reader.error(node, "has attributes or inputs that BipolarQuant(x, scale) has not", _REEXPORT)
     scale = reader.constant(node, inputs, 1).astype(np.float64)
     if isinstance(inputs[0], np.ndarray):
         if np.broadcast_shapes(inputs[0].shape, scale.shape) != inputs[0].shape:
@@ -202,14 +225,16 @@ def _bipolar(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes:
         return result
     value = reader.value(node, inputs)
     per_channel = reader.channels(node, value, scale)
-    return _sign(reader, value, node.name or "sign", per_channel, -per_channel)
+    return _sign(reader, value, node.name or "sign", per_channel, -per_channel, value.number)
 
 
 def _greater_or_equal(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes: Attributes) -> Known:
     bound = reader.constant(node, inputs, 1)
     if isinstance(inputs[0], np.ndarray):
+        if np.broadcast_shapes(inputs[0].shape, bound.shape) != inputs[0].shape:
+            raise reader.error(node, "compares with a tensor of another shape", "export the model again")
         result: Array = inputs[0] >= bound
-        return result if result.shape == inputs[0].shape else np.broadcast_to(result, inputs[0].shape)
+        return result
     value = reader.value(node, inputs)
     c = reader.channels(node, value, bound)
     if np.any(c != 0):
@@ -226,12 +251,14 @@ def _where(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes: A
     if not isinstance(inputs[0], Test):
         raise reader.error(node, "chooses by something other than GreaterOrEqual", "write the sign as GreaterOrEqual and Where")
     value = inputs[0].value
-    return _sign(reader, value, node.name or "sign", reader.channels(node, value, plus), reader.channels(node, value, minus))
+    number: Number = "integer" if plus.dtype.kind in "iub" else "double" if plus.dtype == np.float64 else "float"
+    return _sign(reader, value, node.name or "sign", reader.channels(node, value, plus), reader.channels(node, value, minus), number)
 
 
 def _relu(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes: Attributes) -> Known:
-    source = reader.flush(reader.value(node, inputs), "the layer before the ReLU")
-    return reader.add(layers.Relu(reader.name(node.name or "relu"), (source,)))
+    value = reader.computed(node, inputs)
+    source = reader.flush(value, "the layer before the ReLU")
+    return replace(reader.add(layers.Relu(reader.name(node.name or "relu"), (source,))), number=value.number)
 
 
 def _floor(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes: Attributes) -> Known:
@@ -259,7 +286,8 @@ def _clip(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes: At
     if np.abs(m).max() >= 1 << 31 or np.abs(b).max() >= 1 << 52:
         raise reader.error(node, "its constants leave 31 and 52 bits", f"see docs/arithmetic.md; {_REEXPORT}")
     name = reader.name(node.name.removesuffix(".clip") or "requantize")
-    return reader.add(layers.Requantize(name, (value.node,), Const("i32", m.astype(np.int64)), Const("i64", b.astype(np.int64)), k))
+    made = reader.add(layers.Requantize(name, (value.node,), Const("i32", m.astype(np.int64)), Const("i64", b.astype(np.int64)), k))
+    return replace(made, number="double")
 
 
 def _argmax(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes: Attributes) -> Known:
@@ -267,7 +295,7 @@ def _argmax(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes: 
         raise reader.error(node, "is not over the classes, or takes the last of equals", "use axis = 1 and select_last_index = 0")
     value = reader.value(node, inputs)
     source = reader.affine(value, "the last layer") if reader.types[value.node].element == "i32" else reader.flush(value, "the last layer")
-    return reader.add(layers.ArgMax(reader.name(node.name or "argmax"), (source,)))
+    return replace(reader.add(layers.ArgMax(reader.name(node.name or "argmax"), (source,))), number="integer")
 
 
 _STANDARD: dict[str, Operator] = {

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -22,14 +22,19 @@ class Value:
     """What an ONNX name stands for while reading: `node`·scale + shift, per channel, in float64 and not yet a node itself.
 
     Affine steps (Mul, Add, BatchNormalization, a weight's α …) only change scale and shift; they are rounded to float32
-    once, when something needs the value. `wide` is true behind Cast(double); `floored` behind Floor.
+    once, when something needs the value. `number` is what the file computes in; `floored` is true behind Floor.
     """
 
     node: str
     scale: Array = field(default_factory=lambda: np.ones(()))
     shift: Array = field(default_factory=lambda: np.full((), -0.0))  # the identity of addition: +0 would turn −0 into +0
-    wide: bool = False
+    number: Literal["integer", "float", "double"] = "float"
     floored: bool = False
+
+    @property
+    def wide(self) -> bool:
+        """Whether the file computes in float64 here: behind Cast(double)."""
+        return self.number == "double"
 
     @property
     def plain(self) -> bool:
@@ -65,17 +70,19 @@ class Reader:
         self.notes: list[str] = []
         self.types: dict[str, Type] = {}
         self.names: set[str] = set()
+        self.copies: dict[str, int] = {}
 
     def error(self, node: onnx.NodeProto, fact: str, remedy: str) -> LabcError:
         """A LabcError that names the file's node and operator."""
-        return LabcError(f"{node.name or node.output[0]} ({node.op_type}): {fact}; {remedy}")
+        return LabcError(f"{node.name or next(iter(node.output), '') or 'a node'} ({node.op_type}): {fact}; {remedy}")
 
     def name(self, wanted: str) -> str:
         """A plain, unique name near `wanted`."""
         plain = re.sub(r"[^A-Za-z0-9_.]+", "_", wanted).strip("_.")[:100] or "node"
-        name, k = plain, 2
+        name = plain
         while name in self.names:
-            name, k = f"{plain}_{k}", k + 1
+            self.copies[plain] = self.copies.get(plain, 1) + 1
+            name = f"{plain}_{self.copies[plain]}"
         self.names.add(name)
         return name
 
@@ -97,8 +104,7 @@ class Reader:
             self.note("a scale in float64 became float32")
         rounded = []
         for label, array in (("scale", value.scale), ("shift", value.shift)):
-            with np.errstate(over="ignore"):
-                narrow = np.broadcast_to(np.asarray(array), shape).astype(np.float32)
+            narrow = np.broadcast_to(np.asarray(array), shape).astype(np.float32)
             if not np.isfinite(narrow).all():
                 channel = int(np.argmax(~np.isfinite(narrow.reshape(-1))))
                 raise LabcError(f"{name}: the {label} of channel {channel} is not a finite float32; retrain or rescale {what}")
@@ -114,6 +120,13 @@ class Reader:
             raise self.error(node, "reads a Floor that is not followed by Clip(0, 255)", "re-export with labc.train.export")
         return found
 
+    def computed(self, node: onnx.NodeProto, inputs: Sequence[Any], index: int = 0) -> Value:
+        """Input `index` as a floating-point value of the network. Raises LabcError for integers: they wrap, and divide differently."""
+        found = self.value(node, inputs, index)
+        if found.number == "integer":
+            raise self.error(node, f"computes in integers on input {index}", "Cast it to float first")
+        return found
+
     def constant(self, node: onnx.NodeProto, inputs: Sequence[Any], index: int) -> Array:
         """Input `index` as a constant. Raises LabcError if it depends on the network's input."""
         found = inputs[index] if index < len(inputs) else None
@@ -127,7 +140,8 @@ class Reader:
         trimmed = (
             array.reshape(array.shape[max(0, array.ndim - len(shape)) :]) if array.size == np.prod(array.shape[-len(shape) :]) else array
         )
-        if array.size != 1 and trimmed.shape != shape:
+        # More axes than the value and its batch would give the result another axis in front.
+        if array.ndim > len(shape) + 1 or (array.size != 1 and trimmed.shape != shape):
             raise self.error(
                 node, f"a constant of shape {list(array.shape)} on values of shape {list(shape)}", "use a scalar or one value per channel"
             )
@@ -142,10 +156,18 @@ class Reader:
 
 def constant(tensor: TensorProto, name: str) -> Array:
     """A tensor as an array. Raises LabcError if its data does not fit its shape, or holds NaN or infinity."""
+    if tensor.data_location == TensorProto.EXTERNAL:
+        raise LabcError(f"{name}: its data is outside the file and was not loaded; save the model in one file")
     try:
         array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, OverflowError, MemoryError, OSError, KeyError) as error:
         raise LabcError(f"{name}: the tensor cannot be read ({first_line(error)}); re-export the model") from error
+    if tensor.data_type in (TensorProto.INT4, TensorProto.UINT4):
+        array = array.astype(np.int8)
+    if array.dtype.kind not in "biuf":
+        raise LabcError(
+            f"{name}: holds {TensorProto.DataType.Name(tensor.data_type)}; labc reads floats and integers - convert it to FLOAT"
+        )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise LabcError(f"{name}: holds NaN or infinity; the network did not train - lower the learning rate and train again")
     return array

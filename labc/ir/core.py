@@ -128,7 +128,11 @@ class Graph:
     @cached_property
     def users(self) -> dict[str, tuple[Node, ...]]:
         """The nodes that read each value."""
-        return {node.name: tuple(user for user in self.nodes if node.name in user.inputs) for node in self.nodes}
+        readers: dict[str, list[Node]] = {node.name: [] for node in self.nodes}
+        for user in self.nodes:
+            for name in dict.fromkeys(user.inputs):
+                readers[name].append(user)
+        return {name: tuple(users) for name, users in readers.items()}
 
     @cached_property
     def types(self) -> dict[str, Type]:

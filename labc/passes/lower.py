@@ -24,10 +24,6 @@ def lower(graph: Graph) -> Graph:
     Raises LabcError naming the first layer that is not exact integers, with the reason and the remedy.
     """
     graph = _without_argmax(graph)
-    if graph.by_name[graph.output].kind() != "affine":
-        raise graph.by_name[graph.output].fail(
-            "is the last layer, but a network ends in scores", "end it with a dense layer without Sign or ReLU"
-        )
     alias: dict[str, str] = {}
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -36,6 +32,11 @@ def lower(graph: Graph) -> Graph:
             alias[at.name] = at.inputs[0]
         else:
             nodes.append(_lower(graph, at))
+    # After the loop: a layer that cannot be lowered is the better thing to name.
+    if not isinstance(graph.by_name[graph.output], layers.Affine):
+        raise graph.by_name[graph.output].fail(
+            "is the last layer, but a network ends in scores", "end it with a dense layer without Sign or ReLU"
+        )
     lowered = Graph(tuple(nodes), graph.output)
     for node in lowered.nodes:
         _check_range(lowered, node)

@@ -14,12 +14,12 @@ from labc.plan.core import C_TYPES, FlashArray, Plan, Slot, Step, Vector
 from labc.plan.layout import FLASH_TYPES, pack
 from labc.target import Target
 
-_SCRATCH = "(scratch)"  # no value has this name
 
-
-def plan(graph: Graph, *, name: str, digest: str, target: Target, golden: tuple[Vector, ...], reuse: bool = True) -> Plan:
-    """Choose everything. `graph` is machine IR; `digest` names the model; `golden` goes into the self-test;
-    `reuse=False` keeps every value in the arena readable after a run.
+def plan(
+    graph: Graph, *, name: str, digest: str, target: Target, shape: tuple[int, ...], golden: tuple[Vector, ...], reuse: bool = True
+) -> Plan:
+    """Choose everything. `graph` is machine IR; `digest` names the model; `shape` is the input's before any Flatten; `golden` goes into
+    the self-test; `reuse=False` keeps every value in the arena readable after a run.
 
     Raises LabcError if an op has no kernel for the target.
     """
@@ -31,31 +31,30 @@ def plan(graph: Graph, *, name: str, digest: str, target: Target, golden: tuple[
     body = calls[:-1]
     winner = ScoresArgMax(f"{scores.name}.class", scores.inputs, scores.s, scores.t)
 
-    chosen = {node.name: _choose(table, node.op, target) for node in (*calls, winner)}
-    align = max(4, *(kernel.alignment for kernel in chosen.values()))
-    slots = _slots(graph, body, scores, align)
+    chosen = {node.name: _choose(table, node, graph, target) for node in (*calls, winner)}
+    align = max(4, *(kernel.alignment for kernel, _ in chosen.values()))
+    slots = _slots(graph, body, scores, {name: scratch for name, (_, scratch) in chosen.items()})
     placed, arena_bytes = place(slots, align, reuse=reuse)
 
     places = {entry.name: "(const uint8_t *)input" if entry.element == "i8" else "input", scores.name: "output", winner.name: "&winner"}
     places |= {slot.name: slot.place for slot in placed}
-    places |= {_SCRATCH: "NULL"}
     constants: dict[str, FlashArray] = {}
 
     def step(node: KernelCall) -> Step:
         operands = node.operands(*(graph.types[i] for i in node.inputs))
-        kernel = chosen[node.name]
+        kernel = chosen[node.name][0]
         op = table.ops[node.op]
         _agree(node, op, operands)
-        operands = {"scratch": _SCRATCH, **operands}
+        operands = {"scratch": _scratch(node), **operands}
         arguments = tuple(_argument(p.name, operands[p.name], kernel, node.name, places, constants) for p in op.parameters)
-        return Step(node.name, node.op, kernel.isa, f"labc_{node.op}_{kernel.isa}", arguments)
+        return Step(node.name, node.op, kernel.isa, kernel.function, arguments)
 
     return Plan(
         name=name,
         digest=digest,
         target=target,
         input_element=entry.element,
-        input_shape=entry.shape,
+        input_shape=shape,
         input_size=Type(entry.element, entry.shape).size,
         output_size=graph.types[scores.name].size,
         body=tuple(step(node) for node in body),
@@ -70,11 +69,24 @@ def plan(graph: Graph, *, name: str, digest: str, target: Target, golden: tuple[
     )
 
 
-def _choose(table: kernels.Table, op: str, target: Target) -> Kernel:
+def _choose(table: kernels.Table, node: KernelCall, graph: Graph, target: Target) -> tuple[Kernel, int]:
+    """The best kernel of the target for a node whose scratch fits the RAM there is, and the scratch's bytes."""
+    operands = node.operands(*(graph.types[i] for i in node.inputs))
+    inputs, rows = (value if isinstance(value := operands.get(key), int) else 1 for key in ("inputs", "rows"))
     for isa in target.isas:
-        if (op, isa) in table.kernels:
-            return table.kernels[op, isa]
-    raise LabcError(f"{op}: no kernel for target {target.name} ({', '.join(target.isas)}); add a row to runtime/kernels.def")
+        kernel = table.kernels.get((node.op, isa))
+        if kernel is not None:
+            scratch = kernel.scratch_bytes(inputs=inputs, rows=rows)
+            if target.ram_bytes is None or scratch < target.ram_bytes:
+                return kernel, scratch
+    raise LabcError(
+        f"{node.name}: no kernel for {node.op} on target {target.name} ({', '.join(target.isas)}); add a row to runtime/kernels.def"
+    )
+
+
+def _scratch(node: KernelCall) -> str:
+    """The name of a node's scratch among the places; no value has one like it."""
+    return f"{node.name} (scratch)"
 
 
 def _agree(node: KernelCall, op: Op, operands: dict[str, Operand]) -> None:
@@ -87,18 +99,19 @@ def _c_name(*parts: object) -> str:
     return re.sub(r"[^A-Za-z0-9]", "_", "_".join(map(str, parts)))
 
 
-def _slots(graph: Graph, body: list[KernelCall], scores: KernelCall, align: int) -> tuple[Slot, ...]:
-    """One slot per value between two steps, alive from the step that writes it to the last that reads it."""
+def _slots(graph: Graph, body: list[KernelCall], scores: KernelCall, scratch: dict[str, int]) -> tuple[Slot, ...]:
+    """One slot per value between two steps, alive from the step that writes it to the last that reads it; and one per scratch."""
     slots = []
     order = [*body, scores]
     for first, node in enumerate(body):
         type_ = graph.types[node.name]
-        bits = type_.element == "sign"
-        count = -(-type_.size // 32) if bits else type_.size
+        count = -(-type_.size // 32) if type_.element == "sign" else type_.size
         size = count * {"sign": 4, "u8": 1, "i8": 1, "i32": 4}[type_.element]
         last = max(i for i, user in enumerate(order) if node.name in user.inputs)
         place = _c_name("AT", first, node.name)  # the step's number keeps names apart that differ only in dots
         slots.append(Slot(node.name, place, C_TYPES[type_.element], type_.element, type_.size, size, first, last))
+        if need := scratch[node.name]:
+            slots.append(Slot(_scratch(node), f"{place}_scratch", "uint8_t", "u8", need, need, first, first))
     return tuple(slots)
 
 
@@ -106,7 +119,7 @@ def _argument(name: str, operand: Operand, kernel: Kernel, layer: str, places: d
     if isinstance(operand, int):
         return f"{operand}u"
     if isinstance(operand, str):
-        return places[operand]
+        return places.get(operand, "NULL")  # only a scratch of no bytes has no place
     signs = operand.type.element == "sign"
     # Equal constants in equal layouts are stored once: the scores and the class read the same affine.
     key = f"{operand.digest} {kernel.word_bits} {kernel.lanes} {kernel.groups}" if signs else operand.digest

@@ -44,8 +44,9 @@ def closed_form(weight: Tensor, second_moment: Tensor, offset: Tensor | float) -
     return (curvature * weight.abs()).sum() / curvature.sum()
 
 
-def _flat(tensor: Tensor, size: int) -> tuple[Tensor, ...]:
-    return tensor.view(-1).split(size)
+def _is_plain(tensors: list[Tensor]) -> bool:
+    """Whether the tensors can be cut in pieces side by side, and summed in their own type without losing much."""
+    return all(t.device.type == "cpu" and t.is_contiguous() and t.dtype in (torch.float32, torch.float64) for t in tensors)
 
 
 class LAB(Adam):
@@ -172,16 +173,19 @@ class LAB(Adam):
         scaling = {name: getattr(self, name, None) for name in ("grad_scale", "found_inf")}  # set by torch.amp.GradScaler
         adam(*columns, beta1=beta1, beta2=beta2, **{**options, **scaling, **overrides})
 
-    def _curvature(self, group: dict[str, Any], weight: Tensor) -> tuple[Tensor, Tensor]:
-        """(v, offset): √v + offset is d, up to a factor.
+    def _offset(self, group: dict[str, Any], step: Tensor) -> Tensor:
+        """o such that √v + o is the curvature d, up to a factor.
 
         d = (eps + √(v/c))/lr with c = 1 − beta2^t. α does not change with a factor of d, so lr cancels, and so does √c:
         d·lr·√c = √v + eps·√c. At t = 0 (torch.amp.GradScaler skipped the first step) both terms are 0, and no division by c = 0 is met.
         """
+        offset: Tensor = group["eps"] * torch.sqrt(1 - group["betas"][1] ** step.double())
+        return offset
+
+    def _curvature(self, group: dict[str, Any], weight: Tensor) -> tuple[Tensor, Tensor]:
+        """(second moment, offset), as `closed_form` takes them."""
         state = self.state[weight]
-        second_moment: Tensor = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
-        offset = group["eps"] * torch.sqrt(1 - group["betas"][1] ** state["step"].double())
-        return second_moment, offset
+        return state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"], self._offset(group, state["step"])
 
     def _binarize(self, group: dict[str, Any], weight: Tensor) -> None:
         """The clip and α of one weight, on any device and for any layout in memory; nothing waits for the device."""
@@ -197,12 +201,26 @@ class LAB(Adam):
         (weight,), (step,) = columns[0], columns[-1]
         threads = torch.get_num_threads()
         piece = _PIECE * threads
-        # In pieces Adam must give the bits that it gives on the whole tensor: so no thread may have a left-over, here or there.
+        # Adam must give the bits that it gives on the whole tensor: it gets pieces only where no thread has a left-over either way.
         span = piece if weight.numel() % (_BLOCK * threads) == 0 else weight.numel()
-        flat = [_flat(column[0], span) if column else () for column in columns[:-1]]
-        before = step.clone()
-        for i in range(len(flat[0])):
-            # Every piece takes the step from t − 1 to t; the kernels themselves decide whether it counts (a gradient that overflowed).
-            self._adam(group, [*([views[i]] if views else [] for views in flat), [step.copy_(before)]], foreach=False)
-            if span == piece:
-                ...
+        flat = [[tensor.view(-1).split(span) for tensor in column] for column in columns[:-1]]
+        scratch = torch.empty(min(piece, weight.numel()), dtype=weight.dtype)
+        before, total, weighted = step.clone(), 0.0, 0.0  # Σ d and Σ d|w|: a piece's sum in the weight's type, their sum in float64
+        for i in range(len(flat[0][0])):
+            # Every piece takes the step from t − 1 to t. (It stays t − 1 where torch.amp.GradScaler found an overflow.)
+            arrays = [[views[i] for views in column] for column in flat]
+            self._adam(group, [*arrays, [step.copy_(before)]], foreach=False)  # foreach does the same on a CPU, but slower on one tensor
+            offset = self._offset(group, step)
+            (second_moments,) = arrays[4] or arrays[3]
+            for w, v in zip(arrays[0][0].split(piece), second_moments.split(piece), strict=True):
+                w.clamp_(-self.clip, self.clip)
+                d = torch.sqrt(v, out=scratch[: v.numel()]).add_(offset)
+                total += d.sum().item()
+                weighted += d.mul_(w).abs_().sum().item()
+        # A product that underflows is wrong by less than `tiny`; all together they stay under the sum's last bit above this limit.
+        limits = torch.finfo(weight.dtype)
+        least = weight.numel() * limits.tiny / limits.eps
+        if least <= min(total, weighted) and max(total, weighted) < math.inf:
+            self._set_alpha(weight, torch.tensor(weighted / total, dtype=torch.float64))
+        else:
+            self._set_alpha(weight, closed_form(weight, *self._curvature(group, weight)))

@@ -70,6 +70,7 @@ enum { LABC_CHECK_RANDOM, LABC_CHECK_AGREE, LABC_CHECK_DIFFER, LABC_CHECK_WALK, 
 typedef struct {
     const labc_check_row *row;
     uint32_t inputs, rows, fill, seed, number;
+    uint32_t place; /* number % inputs: where a walking bit is */
     uint32_t snug; /* 1: inputs end where their block ends; 0: inputs lie at the promised alignment and no better */
 } labc_check_case;
 

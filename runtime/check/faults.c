@@ -165,7 +165,7 @@ static void argmax_last(const int32_t *x, const float *s, const float *t, uint32
 static void affine_fused(const int32_t *x, const float *s, const float *t, uint32_t rows, float *y)
 {
     for (uint32_t n = 0; n < rows; ++n) {
-        y[n] = (float)((double)x[n] * s[n] + t[n]); /* the fault: the product is not rounded, as in a fused multiply-add */
+        y[n] = (float)((double)x[n] * (double)s[n] + (double)t[n]); /* the fault: the product is not rounded, as in a fused multiply-add */
     }
 }
 

@@ -51,5 +51,26 @@ def test_names_that_differ_only_in_dots_stay_apart(tmp_path: Path) -> None:
 
 def test_a_target_without_kernels_is_refused(tmp_path: Path, rng: np.random.Generator) -> None:
     path = zoo.save(zoo.own(zoo.random_layers(rng, [4, 3])), tmp_path / "net.onnx")
-    with pytest.raises(LabcError, match="byte_matvec_sums: no kernel for target host"):
+    with pytest.raises(LabcError, match="fc1: no kernel for byte_matvec_sums on target host"):
         driver.planned(driver.front(path), replace(TARGETS["host"], isas=("none",)))
+
+
+def test_scratch_gets_a_place_of_its_own(tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that wants scratch has it during its step only; where it does not fit, the next kernel is taken."""
+    from labc import kernels
+
+    table = kernels.table()
+    scalar = table.kernels["byte_matvec_threshold", "scalar"]
+    hungry = {("byte_matvec_threshold", "hungry"): replace(scalar, isa="hungry", scratch="inputs * 16")}
+    monkeypatch.setattr(kernels, "table", lambda: replace(table, kernels={**hungry, **table.kernels}))
+    path = zoo.save(zoo.own(zoo.random_layers(rng, [40, 33, 5])), tmp_path / "net.onnx")
+    target = replace(TARGETS["arm"], isas=("hungry", "scalar"))
+    made = driver.planned(driver.front(path), target)
+    assert made.steps[0].function == "labc_byte_matvec_threshold_hungry"
+    assert made.steps[0].arguments[-1] == "AT_0_sign1_scratch"
+    (scratch,) = (slot for slot in made.slots if slot.place == "AT_0_sign1_scratch")
+    assert (scratch.bytes, scratch.first, scratch.last) == (640, 0, 0)
+    assert made.arena_bytes == made.arena_bound == 640 + 8
+    small = driver.planned(driver.front(path), replace(target, ram_bytes=512))
+    assert small.steps[0].function == "labc_byte_matvec_threshold_scalar"
+    assert small.steps[0].arguments[-1] == "NULL"

@@ -50,7 +50,7 @@ def test_the_header_is_also_c_plus_plus(tool: Toolchain, tmp_path: Path) -> None
 
 
 AVR_PGMSPACE = """
-#define PROGMEM __attribute__((__progmem__))
+#define PROGMEM __attribute__((section(".progmem.data")))
 #define pgm_read_byte(at) (*(const volatile unsigned char *)(at))
 #define pgm_read_word(at) (*(const volatile unsigned int *)(at))
 #define pgm_read_dword(at) (*(const volatile unsigned long *)(at))
@@ -67,7 +67,16 @@ def test_int_may_have_16_bits(tmp_path: Path) -> None:
     source = tmp_path / "flash.c"
     source.write_text('#include "kernels.h"\nLABC_FLASH const float s[1] = {0x1p-3f};\n_Static_assert(sizeof(int) == 2, "");\n')
     for path in (RUNTIME / "scalar.c", source):
-        flags = ["-target", "avr-freestanding", "-mcpu=atmega328p", "-Os", "-std=c11", "-fno-sanitize=undefined", *toolchain.WARNINGS]
+        flags = [
+            "-target",
+            "avr-freestanding",
+            "-mcpu=atmega328p",
+            "-mmcu=atmega328p",
+            "-Os",
+            "-std=c11",
+            "-fno-sanitize=undefined",
+            *toolchain.WARNINGS,
+        ]
         command = [*zig.cc, *flags, f"-I{tmp_path}", f"-I{RUNTIME}", "-c", str(path), "-o", str(tmp_path / f"{path.stem}.o")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr

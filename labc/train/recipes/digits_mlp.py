@@ -1,4 +1,14 @@
-"""digits-mlp: 64-256-256-10 on the 8×8 digits that come with scikit-learn."""
+"""digits-mlp: 64-256-256-10 on the 8×8 digits that come with scikit-learn.
+
+The protocol, fixed before its first run: split 0…4 (stratified, 20 % test, a tenth of the rest validation) × seed 0…2; 150 epochs of
+batches of 64, learning rate 0.005 falling along half a cosine, squared hinge loss; every training image shifted by up to half a pixel,
+rotated by up to 10° and scaled by up to 10 %; the epoch with the least validation loss is tested. `python benchmarks/accuracy.py digits`
+runs it.
+
+Epochs, batch, learning rate and jitter were chosen by accuracy on two validation parts of splits 100…102, among 19 settings for binary
+activations (mean of the two: 96.3 to 98.7 %) and 14 for ReLU (98.3 to 99.0 %), as one setting that is among the best for both. That search
+clipped the latent weights and used plain Adam: under batch norm it differs from LAB only through batch norm's eps.
+"""
 
 from __future__ import annotations
 

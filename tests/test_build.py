@@ -1,0 +1,152 @@
+"""Writing a library: swapped in whole or not at all, reproducible, warning-free, usable from C and C++."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import zoo
+
+import labc
+from labc import build, driver, toolchain
+from labc.errors import LabcError
+from labc.target import TARGETS
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_what_is_laid_out(digits_like: Path, tmp_path: Path) -> None:
+    out = labc.compile(digits_like, "host", out=tmp_path / "out", name="mine")
+    assert set(tree(out)) >= {"include/mine.h", "src/mine.c", "lib/libmine.a", "manifest.json", f"lib/{toolchain.shared_name('mine')}"}
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["name"] == "mine"
+    assert set(manifest["files"]) == set(tree(out)) - {"manifest.json"}
+    assert all(build.sha256(out / path) == digest for path, digest in manifest["files"].items())
+    assert list(tmp_path.glob(".out*")) == []
+
+
+@pytest.mark.parametrize("target", ["host", "arm"])
+def test_two_builds_are_the_same_bytes(target: str, digits_like: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere" / "net.onnx"
+    copy.parent.mkdir()
+    shutil.copy(digits_like, copy)
+    one = labc.compile(digits_like, target, out=tmp_path / "one")
+    two = labc.compile(copy, target, out=tmp_path / "deeper" / "two")
+    assert tree(one) == tree(two)
+
+
+def test_an_old_library_is_replaced_and_a_stranger_is_not(digits_like: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    labc.compile(digits_like, "host", out=out, name="first")
+    labc.compile(digits_like, "host", out=out, name="second")
+    assert not (out / "include" / "first.h").exists()
+    stranger = tmp_path / "precious"
+    stranger.mkdir()
+    (stranger / "thesis.tex").write_text("…")
+    with pytest.raises(LabcError, match="exists and was not made by labc"):
+        labc.compile(digits_like, "host", out=stranger)
+    assert tree(stranger) == {"thesis.tex": "…".encode()}
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LabcError, match="exists and was not made by labc"):
+        labc.compile(digits_like, "host", out=tmp_path / "file")
+
+
+def test_a_failed_build_leaves_the_old_library(digits_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = labc.compile(digits_like, "host", out=tmp_path / "out")
+    before = tree(out)
+    monkeypatch.setattr(driver.emit, "emit", lambda plan: {"src/broken.c": "int f(void) { return }\n"})
+    with pytest.raises(LabcError, match=r"broken\.c"):
+        labc.compile(digits_like, "host", out=out)
+    assert tree(out) == before
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_an_unwritable_place_is_an_error(digits_like: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LabcError, match=r"cannot be written .* name another folder with -o"):
+        labc.compile(digits_like, "host", out=tmp_path / "file" / "out")
+
+
+def test_every_stage_can_be_kept(digits_like: Path, tmp_path: Path) -> None:
+    labc.compile(digits_like, "arm", out=tmp_path / "out", keep=tmp_path / "stages")
+    kept = tree(tmp_path / "stages")
+    assert {name.split("/")[0] for name in kept} == {
+        "0-read.txt", "1-lower.txt", "2-threshold.txt", "3-fuse.txt", "4-plan.txt", "5-sources"
+    }  # fmt: skip
+    assert b"sign_mat_vec_threshold" in kept["3-fuse.txt"]
+    assert b"labc_sign_matvec_threshold_scalar(" in kept["4-plan.txt"]
+    assert kept["5-sources/src/net.c"] == (tmp_path / "out" / "src" / "net.c").read_bytes()
+
+
+STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"]
+
+
+def test_the_header_is_cplusplus_and_the_library_links_into_it(digits_like: Path, tmp_path: Path) -> None:
+    tools = toolchain.find(TARGETS["host"])
+    plus = {"gcc": shutil.which("g++"), "clang": shutil.which("clang++"), "zig": "zig"}[tools.family]
+    if plus is None:
+        print(f"C++: not run here (no C++ compiler beside {tools.name})")
+        return
+    command = [tools.cc[0], "c++", *toolchain.machine_flags(tools, TARGETS["host"])] if plus == "zig" else [plus]
+    out = labc.compile(digits_like, "host", out=tmp_path / "out", name="net")
+    (tmp_path / "main.cpp").write_text(
+        '#include "net.h"\n#include "net.h"\n'
+        "static uint32_t arena[NET_ARENA_BYTES / 4];\n"
+        "int main() {\n    const uint8_t input[NET_INPUT_SIZE] = {};\n    float output[NET_OUTPUT_SIZE];\n"
+        "    if (net_self_test(arena) != 0) return 1;\n    if (net_run(input, output, arena) != 0) return 2;\n"
+        "    if (net_run(nullptr, output, arena) != NET_E_NULL) return 3;\n"
+        "    if (net_run(input, output, reinterpret_cast<char *>(arena) + 1) != NET_E_ALIGN) return 4;\n"
+        "    if (net_predict(input, nullptr) != NET_E_NULL) return 5;\n    return net_predict(input, arena) >= 0 ? 0 : 6;\n}\n"
+    )
+    program = tmp_path / "main"
+    files = [str(tmp_path / "main.cpp"), str(out / "lib" / "libnet.a"), "-o", str(program)]
+    subprocess.run([*command, "-std=c++17", *STRICT, f"-I{out / 'include'}", *files], check=True)
+    assert subprocess.run([str(program)], check=False).returncode == 0
+
+
+def test_sources_compile_without_warnings_everywhere(tmp_path: Path) -> None:
+    """compile_flags carry -Wall -Wextra -Wpedantic -Wconversion -Werror; every compiler found here must accept them."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    for method in ("lab2", "lab"):
+        path = zoo.save(
+            zoo.own(zoo.random_layers(rng, [30, 20, 5], method=method), element=zoo.TensorProto.INT8), tmp_path / f"{method}.onnx"
+        )
+        for target in TARGETS.values():
+            for name, tools in toolchain.survey(target):
+                if isinstance(tools, str):
+                    print(f"{target.name} with {name}: not run here ({tools})")
+                    continue
+                assert set(STRICT) <= set(toolchain.compile_flags(tools, target))
+                driver.write(driver.planned(driver.front(path), target), tools, tmp_path / method / target.name / name)
+
+
+def test_sanitizers_find_nothing(digits_like: Path, tmp_path: Path) -> None:
+    """The self-test under AddressSanitizer and UndefinedBehaviorSanitizer, with an arena of exactly its size."""
+    cc = shutil.which("gcc")
+    probe = tmp_path / "probe.c"
+    probe.write_text("int main(void) { return 0; }\n")
+    flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g"]
+    if cc is None or subprocess.run([cc, *flags, str(probe), "-o", str(tmp_path / "probe")], check=False, capture_output=True).returncode:
+        print("sanitizers: not run here (no gcc with libasan and libubsan)")
+        return
+    import numpy as np
+
+    rng = np.random.default_rng(1)
+    lab = zoo.save(zoo.own(zoo.random_layers(rng, [33, 65, 31, 3], method="lab")), tmp_path / "lab.onnx")
+    for path in (digits_like, lab):
+        out = labc.compile(path, "host", out=tmp_path / path.stem, name="net")
+        (tmp_path / "main.c").write_text(
+            '#include "net.h"\n#include <stdlib.h>\nint main(void)\n{\n    void *arena = malloc(NET_ARENA_BYTES);\n'
+            "    const int failed = net_self_test(arena);\n    free(arena);\n    return failed;\n}\n"
+        )
+        sources = [str(tmp_path / "main.c"), *map(str, sorted((out / "src").glob("*.c")))]
+        subprocess.run([cc, *flags, "-O1", f"-I{out / 'include'}", *sources, "-o", str(tmp_path / "main")], check=True)
+        done = subprocess.run([str(tmp_path / "main")], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr

@@ -1,0 +1,230 @@
+"""The command line as a user meets it: help, JSON, exit codes, one line per error."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zoo
+
+from labc import errors
+from labc.cli import main
+
+COMMANDS = ("train", "inspect", "build", "check", "targets", "doctor")
+
+
+def test_the_top_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert all(re.search(rf"^    {command} ", text, re.MULTILINE) for command in COMMANDS)
+    assert "examples:" in text
+    assert "exit codes:" in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_has_examples_that_parse(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from labc.cli import _parser
+
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    examples = re.findall(r"^  labc (.*)$", capsys.readouterr().out, re.MULTILINE)
+    assert examples
+    for example in examples:
+        arguments = _parser().parse_args(example.split("   ")[0].split())
+        assert arguments.command is not None
+
+
+def test_help_is_quick() -> None:
+    """Under 0.2 s; the best of several, because this machine may be busy."""
+    best = 9.0
+    for _ in range(8):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "labc.cli", "--help"], check=True, capture_output=True)
+        best = min(best, time.perf_counter() - start)
+    assert best < 0.2
+
+
+def test_build_says_something_quickly(digits_like: Path, tmp_path: Path) -> None:
+    best = 9.0
+    for _ in range(3):
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "labc.cli", "build", str(digits_like), "-o", str(tmp_path / "out")]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as run:
+            assert run.stderr is not None
+            assert run.stderr.readline().startswith("labc: reading ")
+            best = min(best, time.perf_counter() - start)
+            run.stderr.read()
+        assert run.returncode == 0
+    assert best < 0.5
+
+
+def out_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(list(arguments))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_inspect(digits_like: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = out_of(capsys, "inspect", str(digits_like))
+    assert code == errors.OK
+    for word in ("fc1", "u8[64]", "48 x 64", "yes", "can be built"):
+        assert word in out
+    code, out, err = out_of(capsys, "inspect", str(digits_like), "--json")
+    told = json.loads(out)
+    assert err == ""
+    assert told["can_be_built"] is True
+    dense = [row for row in told["layers"] if row["kind"] == "dense"]
+    assert [row["macs"] for row in dense] == [64 * 48, 48 * 33, 33 * 10]
+    assert [row["packed_bytes"] for row in dense] == [4 * 48 * 2, 4 * 33 * 2, 4 * 10 * 2]
+
+
+def test_inspect_says_why_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    w = zoo.Writer()
+    x = w.op("Cast", ["input"], "bytes", to=1)
+    weights = np.ones((4, 3), np.float32)
+    weights[:, 1] = [0.5, -0.25, 0.125, 1]
+    x = w.op("MatMul", [x, w.const("w1", weights)], "fc1")
+    x = w.op("Relu", [x], "relu1")
+    w.op("MatMul", [x, w.const("w2", np.ones((3, 2), np.float32))], "fc2")
+    path = zoo.save(w.model(4, 2), tmp_path / "float.onnx")
+    code, out, _ = out_of(capsys, "inspect", str(path))
+    assert code == errors.OK
+    assert "fc1: float weights are not two values ±a per output channel: channel 1 holds 4 values with magnitudes from 0.125 to 1" in out
+    assert "fc2: weights are ±a, but its input relu1 is float32" in out
+    assert "cannot be built  fc1: float weights" in out
+    assert out_of(capsys, "build", str(path), "-o", str(tmp_path / "no"))[0] == errors.BAD_INPUT
+    assert not (tmp_path / "no").exists()
+
+
+def test_build_and_check(digits_like: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = out_of(capsys, "build", str(digits_like), "--target", "arm", "-o", str(tmp_path / "arm"), "--name", "eye")
+    assert code == errors.OK
+    assert "lib/libeye.a" in out
+    assert err.startswith("labc: reading")
+    code, out, _ = out_of(capsys, "build", str(digits_like), "-o", str(tmp_path / "host"), "--json")
+    assert json.loads(out)["target"] == "host"
+    np.save(tmp_path / "x.npy", np.zeros((7, 64), np.uint8))
+    saved = tmp_path / "check.json"
+    code, out, _ = out_of(
+        capsys, "check", str(digits_like), "--samples", "30", "--inputs", str(tmp_path / "x.npy"), "--time", "--save", str(saved)
+    )
+    assert code == errors.OK
+    assert "37 inputs, scores bit for bit" in out
+    assert "ns per inference" in out
+    told = json.loads(saved.read_text())
+    assert told["counts"] == {"passed": 6, "failed": 0, "not run here": 0}
+    assert 0 < told["timing"]["low_ns"] <= told["timing"]["median_ns"] <= told["timing"]["high_ns"]
+    code, out, _ = out_of(capsys, "check", str(digits_like), "--target", "arm", "--samples", "5", "--json")
+    told = json.loads(out)
+    assert told["chip"]["flash"] > told["size"]["packed"]
+
+
+def test_the_default_place_is_named_after_model_and_target(digits_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["build", str(digits_like)]) == errors.OK
+    assert (tmp_path / "net-host" / "include" / "net.h").is_file()
+
+
+def test_a_failed_check_has_its_own_code(digits_like: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from labc.check import model as proof
+
+    monkeypatch.setattr(proof, "thresholds", lambda stages, machine: proof.Verdict("thresholds", "failed", "planted"))
+    code, out, _ = out_of(capsys, "check", str(digits_like), "--samples", "5")
+    assert code == errors.FAILED
+    assert "planted" in out
+
+
+def test_targets_and_doctor(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = out_of(capsys, "targets")
+    assert code == errors.OK
+    assert "host" in out
+    assert "Cortex-M4" in out
+    code, out, _ = out_of(capsys, "targets", "--json")
+    assert {row["target"] for row in json.loads(out)} == {"host", "arm"}
+    code, out, _ = out_of(capsys, "doctor", "--json")
+    tools = {row["tool"]: row for row in json.loads(out)}
+    assert tools["zig"]["found"] is True
+    assert all(row["remedy"] for row in tools.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["build", "no.onnx"], "no.onnx: No such file"),
+        (["build", "MODEL", "--target", "amr"], "target 'amr': not known; did you mean 'arm'"),
+        (["build", "MODEL", "--name", "3d"], "name '3d': not a C identifier"),
+        (["build", "MODEL", "--name", "while"], "name 'while': is taken"),
+        (["check", "MODEL", "--target", "arm", "--time"], "--time: arm is not this machine"),
+        (["check", "MODEL", "--inputs", "no.npy"], "no.npy: No such file"),
+        (["inspect", "no.onnx"], "no.onnx: No such file"),
+        (["train", "mnist-mlp", "--data", "no-such-folder", "--out", "run"], "no-such-folder"),
+    ],
+)
+def test_errors_are_one_line_and_code_2(
+    arguments: list[str],
+    message: str,
+    digits_like: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = out_of(capsys, *[str(digits_like) if a == "MODEL" else a for a in arguments])
+    assert code == errors.BAD_INPUT
+    assert message in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert err.strip().splitlines()[-1].startswith("labc: ")
+
+
+@pytest.mark.parametrize("arguments", [["check", "m.onnx", "--samples", "0"], ["check", "m.onnx", "--samples", "x"], ["nothing"], []])
+def test_usage_errors_are_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "usage: labc" in capsys.readouterr().err
+
+
+def test_no_compiler_is_code_3(
+    digits_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from labc import toolchain
+
+    monkeypatch.setattr(toolchain, "_inspect", lambda name, target: "hidden for this test")
+    code, _, err = out_of(capsys, "build", str(digits_like), "-o", str(tmp_path / "out"))
+    assert code == errors.NOT_HERE
+    assert "no compiler works here" in err
+    assert "pip install 'labc[cross]'" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_is_code_130(digits_like: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from labc import driver
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(driver, "check", interrupted)
+    code, _, err = out_of(capsys, "check", str(digits_like))
+    assert code == errors.INTERRUPTED
+    assert err.endswith("labc: interrupted\n")
+
+
+def test_a_reader_that_leaves_is_no_error(digits_like: Path) -> None:
+    if os.name != "posix" or shutil.which("sh") is None:
+        print("pipe to head: not run here (no sh)")
+        return
+    run = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m labc.cli inspect {digits_like} | true"], check=False, capture_output=True, text=True
+    )
+    assert "Traceback" not in run.stderr
