@@ -1,4 +1,4 @@
-"""Where the folders that are not Python live: `templates`, `runtime`, `boards`."""
+"""Where the folders that are not Python live: `templates`, `runtime`."""
 
 from __future__ import annotations
 

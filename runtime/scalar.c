@@ -184,6 +184,22 @@ void labc_byte_matvec_threshold_scalar(const uint8_t *restrict x, uint32_t offse
     }
 }
 
+/*
+ * a b, exact, from the four products of 16-bit halves: where there is no 32 x 32 -> 64 bit instruction (Cortex-M0), gcc's
+ * library function branches on a carry. Read as unsigned, a negative a is a + 2^32, which adds 2^32 b to the product; that is
+ * taken off the upper half again, likewise for b.
+ */
+static inline int64_t product_of(int32_t a, int32_t b)
+{
+    const uint32_t ua = (uint32_t)a, ub = (uint32_t)b;
+    const uint32_t low_low = (ua & 0xffff) * (ub & 0xffff), low_high = (ua & 0xffff) * (ub >> 16);
+    const uint32_t high_low = (ua >> 16) * (ub & 0xffff), high_high = (ua >> 16) * (ub >> 16);
+    const uint32_t middle = (low_low >> 16) + (low_high & 0xffff) + (high_low & 0xffff);
+    const uint32_t low = (middle << 16) | (low_low & 0xffff);
+    const uint32_t high = high_high + (low_high >> 16) + (high_low >> 16) + (middle >> 16);
+    return (int64_t)((uint64_t)(high - ((0 - (ua >> 31)) & ub) - ((0 - (ub >> 31)) & ua)) << 32 | low);
+}
+
 /* min(max(v, 0) >> shift, 255) for |v| < 2^52. A borrow out of bit 63 says which bound is passed, and becomes a mask. */
 static inline uint8_t requantize(int64_t v, uint32_t shift)
 {
@@ -204,7 +220,7 @@ void labc_byte_matvec_requantize_scalar(const uint8_t *restrict x, uint32_t offs
         int32_t sums[32];
         byte_sums(x, offset, w, inputs, some, sums);
         for (uint32_t i = 0; i < some; ++i) {
-            y[n + i] = requantize((int64_t)sums[i] * labc_flash_i32(m + n + i) + labc_flash_i64(b + n + i), shift);
+            y[n + i] = requantize(product_of(sums[i], labc_flash_i32(m + n + i)) + labc_flash_i64(b + n + i), shift);
         }
     }
 }

@@ -52,7 +52,7 @@ def read(path: Path | str) -> Model:
         for tensor in graph.initializer:
             reader.known[tensor.name] = constant(tensor, tensor.name)
         _input(reader, graph)
-        for node in graph.node:
+        for node in _needed(graph):
             _step(reader, node)
         made = _output(reader, graph)
     _infer(path, model)
@@ -121,6 +121,17 @@ def _input(reader: Reader, graph: onnx.GraphProto) -> None:
     reader.known[value.name] = made if element == "f32" else replace(made, number="integer")
 
 
+def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes that the outputs depend on; what else is in the file is no part of the network."""
+    names = {value.name for value in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if not names.isdisjoint(node.output):
+            names.update(name for name in node.input if name)
+            kept.append(node)
+    return kept[::-1]
+
+
 def _step(reader: Reader, node: onnx.NodeProto) -> None:
     domain = "qonnx" if node.domain in QONNX_DOMAINS else node.domain or "ai.onnx"
     operator = OPERATORS.get((domain, node.op_type))
@@ -156,10 +167,4 @@ def _output(reader: Reader, graph: onnx.GraphProto) -> Graph:
         raise LabcError(f"{name}: the network ends in a Floor; export the network's scores")
     sums = reader.types[value.node].element == "i32" and reader.types[value.node].shape
     last = reader.affine(value, "the last layer") if sums else reader.flush(value, "the last layer")
-    # What the output does not depend on is no part of the network.
-    needed, kept = {last}, []
-    for node in reversed(reader.nodes):
-        if node.name in needed:
-            needed.update(node.inputs)
-            kept.append(node)
-    return Graph(tuple(reversed(kept)), last)
+    return Graph(tuple(reader.nodes), last)

@@ -119,7 +119,7 @@ def _arithmetic(reader: Reader, node: NodeProto, inputs: Sequence[Any], attribut
     value = reader.computed(node, inputs, 1 if swapped else 0)
     c = reader.channels(node, value, reader.constant(node, inputs, 0 if swapped else 1))
     # One Mul, then one Add on plain sums is what the affine computes; anything more is composed in float64 and rounded once.
-    exact = value.plain if node.op_type in ("Mul", "Div") else not np.any(value.shift) and not swapped
+    exact = value.plain if node.op_type in ("Mul", "Div") else not np.any(value.shift)
     if not exact or node.op_type == "Div":
         reader.note("a chain of scales and shifts became one affine, computed in float64 and rounded once")
     match node.op_type:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,12 +31,24 @@ _HOME = {
 }
 
 
+class _Package(ModuleType):
+    """`export` and `quantize` each name a module and the function in it; as an attribute of the package it is always the function.
+
+    Without this, the import system would put the module there as soon as anyone imports it.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in __all__ and isinstance(value, ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'labc.train' has no attribute {name!r}")
-    from importlib import import_module
-
-    # The function shares its name with the module that holds it: once loaded, the function stays.
     value: object = getattr(import_module(f"labc.train.{_HOME[name]}"), name)
     globals()[name] = value
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from labc.errors import LabcError
 from labc.train.files import replace
-from labc.train.graph import Chain, Step, check_finite, check_input, trace
+from labc.train.graph import Chain, Step, check_finite, check_input, trace, unwrap
 from labc.train.layers import BinaryLinear, Sign, signs
 from labc.train.quantize import TOP, RequantizedLinear, ScaledLinear, check_width, needs_quantizing, quantize, sum_bound
 
@@ -81,7 +82,7 @@ def export(model: nn.Module, example_input: Tensor, path: str | os.PathLike[str]
     quantized = needs_quantizing(plain)
     chain = quantize(plain, inputs) if quantized else plain
     proto = _Writer(inputs, input_name).write(chain)
-    # Every step checked: nothing below can fail for the network's sake.
+    _check_chain(model, plain, inputs[:_CHUNK])
     onnx.checker.check_model(proto, full_check=True)
     scores, written = _evaluate(chain, inputs), _reference(proto, inputs.numpy(), input_name)
     differing = int((scores.numpy().view(np.int32) != written.view(np.int32)).sum())
@@ -100,6 +101,19 @@ def export(model: nn.Module, example_input: Tensor, path: str | os.PathLike[str]
     return ExportReport(
         str(path), len(inputs), scores.numel(), differing, exact, True, float(distance.max()), float(distance.mean()), changed
     )
+
+
+def _check_chain(model: nn.Module, plain: Chain, inputs: Tensor) -> None:
+    """Raises LabcError unless the chain computes what the model computes: a subclass or a forward hook may do something of its own."""
+    original = unwrap(model)
+    if isinstance(original, Chain):
+        return
+    got, expected = plain(inputs).float(), copy.deepcopy(original).cpu().eval()(inputs.float())
+    if not torch.equal(got.nan_to_num(), expected.float().nan_to_num()):
+        raise LabcError(
+            f"{type(original).__name__}: its evaluation is not that of its layers one after the other (a hook, a subclass or something "
+            "random in forward?); use plain layers of labc.train and torch.nn"
+        )
 
 
 def _evaluate(chain: Chain, inputs: Tensor) -> Tensor:

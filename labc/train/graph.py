@@ -85,8 +85,8 @@ def trace(model: nn.Module) -> Chain:
     inner = copy.deepcopy(inner).cpu().eval()
     try:
         graph = _Tracer().trace(inner)
-    except (fx.proxy.TraceError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # the user's own code runs here, on stand-ins for tensors: it can raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise LabcError(
             f"{type(inner).__name__}: torch.fx cannot follow its forward ({reason}); "
             "write it as a straight line of layers, without branches on data"
@@ -145,7 +145,7 @@ def _module(node: fx.Node, modules: dict[str, nn.Module], shapes: set[fx.Node]) 
         return nn.ReLU()
     if target in _CASTS or (target == "to" and node.args[1:] == (torch.float32,)):
         return nn.Identity()
-    if target == "dropout":
+    if target == "dropout" and (node.kwargs.get("training") is False or node.args[2:3] == (False,)):
         return nn.Identity()
     if target == "flatten":
         start, end = [*node.args[1:], *(node.kwargs.get(key) for key in ("start_dim", "end_dim") if key in node.kwargs), None, None][:2]

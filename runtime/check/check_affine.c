@@ -4,24 +4,11 @@
 
 enum { STREAM_X = 2000, STREAM_S = 2001, STREAM_T = 2002 };
 
-/* 2^exponent, by doubling and halving: exact, and no library. */
-static float power_of_two(int32_t exponent)
-{
-    float value = 1;
-    for (; exponent > 0; --exponent) {
-        value *= 2;
-    }
-    for (; exponent < 0; ++exponent) {
-        value /= 2;
-    }
-    return value;
-}
-
-/* In [-1, 1) times 2^exponent, with 23 random bits, so that products and sums round; exponent >= -126. */
-static float random_float(const labc_check_case *c, uint32_t stream, uint32_t n, int32_t exponent)
+/* In [-1, 1) times 2^23 scale, with 23 random bits, so that products and sums round. */
+static float random_float(const labc_check_case *c, uint32_t stream, uint32_t n, float scale)
 {
     const int32_t any = (int32_t)(labc_check_random(c->seed + c->number, stream, n) >> 8) - (INT32_C(1) << 23);
-    return (float)any * power_of_two(exponent - 23);
+    return (float)any * scale;
 }
 
 static int32_t x_of(const labc_check_case *c, uint32_t n)
@@ -56,8 +43,8 @@ static void constants_of(const labc_check_case *c, uint32_t n, float *s, float *
         return;
     case LABC_CHECK_DIFFER:
         /* every other s is subnormal, below 2^-140, and every fourth x small enough for the product to be so too */
-        *s = n % 2 ? (float)(labc_check_random(c->seed + c->number, STREAM_S, n) % 512) * power_of_two(-149) : random_float(c, STREAM_S, n, -20);
-        *t = n % 4 == 3 ? random_float(c, STREAM_T, n, -126) : -((float)x * *s);
+        *s = n % 2 ? (float)(labc_check_random(c->seed + c->number, STREAM_S, n) % 512) * 0x1p-149f : random_float(c, STREAM_S, n, 0x1p-43f);
+        *t = n % 4 == 3 ? random_float(c, STREAM_T, n, 0x1p-149f) : -((float)x * *s);
         return;
     case LABC_CHECK_WALK:
         *s = n % 3 ? -0.25f : 0.25f;
@@ -65,12 +52,12 @@ static void constants_of(const labc_check_case *c, uint32_t n, float *s, float *
         return;
     case LABC_CHECK_LEAST:
     case LABC_CHECK_MOST:
-        *s = random_float(c, STREAM_S, n, 100);
-        *t = random_float(c, STREAM_T, n, 126);
+        *s = random_float(c, STREAM_S, n, 0x1p77f);
+        *t = random_float(c, STREAM_T, n, 0x1p103f);
         return;
     default:
-        *s = random_float(c, STREAM_S, n, -24);
-        *t = random_float(c, STREAM_T, n, 0);
+        *s = random_float(c, STREAM_S, n, 0x1p-47f);
+        *t = random_float(c, STREAM_T, n, 0x1p-23f);
     }
 }
 

@@ -211,6 +211,22 @@ class Twice(Skip):
         return x, x
 
 
+class Odd(BinaryLinear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 1
+
+
+class Dropped(Skip):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(functional.dropout(x.float()))
+
+
+def hooked() -> nn.Module:
+    model = nn.Sequential(BinaryLinear(4, 4))
+    model.register_forward_hook(lambda module, inputs, output: output + 1)
+    return model
+
+
 def broken(parameter: str, value: float, batch_norm: bool = True) -> nn.Module:
     layer = BinaryLinear(4, 4, batch_norm=batch_norm)
     getattr(layer, parameter).data.fill_(value)
@@ -236,6 +252,9 @@ def broken(parameter: str, value: float, batch_norm: bool = True) -> nn.Module:
         (Skip(), pixels(3, 4), "without skips or branches|has no place"),
         (Branch(), pixels(3, 4), "torch.fx cannot follow"),
         (Scaled(), pixels(3, 4), "truediv.*no scaling"),
+        (Dropped(), pixels(3, 4), "dropout.* has no place"),
+        (nn.Sequential(Odd(4, 2)), pixels(3, 4), "0: .*Odd cannot be exported"),
+        (hooked(), pixels(3, 4), "evaluation is not that of its layers"),
         (Twice(), pixels(3, 4), "must return one tensor"),
         (broken("weight", float("nan")), pixels(3, 4), "0.weight: 16 of 16 values are NaN"),
         (broken("running_var", float("inf")), pixels(3, 4), "0.running_var: 4 of 4 values"),
@@ -256,3 +275,14 @@ def test_unwritable_path_and_bad_name(tmp_path: Path) -> None:
         export(model, pixels(3, 4), tmp_path / "no" / "m.onnx")
     with pytest.raises(LabcError, match="taken by the output"):
         export(model, pixels(3, 4), tmp_path / "m.onnx", input_name="scores")
+
+
+def test_the_package_s_names_are_functions() -> None:
+    import labc.train
+    import labc.train.export
+    import labc.train.quantize
+
+    assert labc.train.export is export
+    assert labc.train.quantize is quantize
+    with pytest.raises(AttributeError, match="no attribute 'exports'"):
+        labc.train.exports  # noqa: B018

@@ -179,6 +179,7 @@ def test_errors(make: object, text: str) -> None:
 
 def _ddp_worker(rank: int, port: int, path: str) -> None:
     import torch.distributed as dist
+
     from labc.train.lab import LAB
 
     torch.set_num_threads(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from labc.errors import LabcError
+from labc.errors import NOT_HERE, LabcError
 from labc.train.recipes import digits_mlp, mnist_mlp
 from labc.train.recipes.recipe import Recipe, TrainResult
 
@@ -34,10 +34,11 @@ def run(
     Writes `out`/last.ckpt and best.ckpt (after every epoch), csv/ and tensorboard/ logs, the recipe's ONNX file and train.json (the
     result). method: a name in `labc.train.METHODS`; epochs and width (of the hidden layers) replace the recipe's; split numbers the
     train/test split (digits); data: the directory of the data set's files (MNIST); resume goes on from `out`/last.ckpt.
-    accelerator, devices: Lightning's; several devices train with DDP. The same arguments give the same result on the same machine.
+    accelerator: "auto" (CUDA, else CPU) or Lightning's name; several devices train with DDP.
+    The same arguments give the same result on the same machine.
 
-    Raises LabcError for unknown names, bad data, a checkpoint of another run; and on Ctrl-C, with code 130, saying which epoch
-    survives in last.ckpt.
+    Raises LabcError for unknown names, bad data, a checkpoint of another run; and on Ctrl-C while training, with code 130, saying
+    which epoch survives in last.ckpt. Ctrl-C before or after that is an ordinary KeyboardInterrupt.
     """
     if name not in RECIPES:
         raise LabcError(f"{name}: no such recipe; choose one of {', '.join(RECIPES)}")
@@ -49,7 +50,7 @@ def run(
     try:
         from labc.train.recipes import fit
     except ModuleNotFoundError as error:
-        raise LabcError(f"labc train: {error.name} is not installed; pip install 'labc[train]'", code=3) from error
+        raise LabcError(f"labc train: {error.name} is not installed; pip install 'labc[train]'", code=NOT_HERE) from error
     return fit.train(
         RECIPES[name],
         method_name=method,

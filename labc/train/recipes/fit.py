@@ -130,7 +130,8 @@ def train(
         with _quiet(), _interruptible(recipe.name, last):
             trainer = pl.Trainer(
                 max_epochs=epochs,
-                accelerator=accelerator,
+                # Lightning's own "auto" takes Apple's GPU too, which has no float64 for the scales.
+                accelerator=("cuda" if torch.cuda.is_available() else "cpu") if accelerator == "auto" else accelerator,
                 devices=devices,
                 logger=[csv, TensorBoardLogger(out, name="tensorboard")],
                 callbacks=[keep_best, keep_last, *_bar(recipe.name, progress)],

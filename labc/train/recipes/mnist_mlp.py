@@ -1,4 +1,11 @@
-"""mnist-mlp: 784-2048-2048-2048-10 on MNIST, the network of the paper's Table 1."""
+"""mnist-mlp: 784-2048-2048-2048-10 on MNIST, the network of the paper's Table 1.
+
+As in the paper: batches of 100, 50 epochs, 50,000 + 10,000 training and validation images, learning rates 0.005 with binary activations
+and 0.01 without, squared hinge loss, no augmentation. Not as in the paper: raw pixels, and a learning rate that falls along half a
+cosine. The protocol of `python benchmarks/accuracy.py mnist`, fixed before its first run: width 512, 12 epochs, seed 0…2; the epoch with
+the least validation loss is tested. The paper's rates were kept after one look at validation with seed 100, plain Adam in LAB's place:
+1.95 % error with binary activations, 1.42 % without.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,77 @@
+"""The README's worked example runs as it stands: Python, shell and C, in order, in an empty folder."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from labc import toolchain
+from labc.cli import main
+from labc.target import TARGETS
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_worked_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    train, use = blocks("python")
+    names: dict[str, object] = {}
+    torch.set_num_threads(1)  # on a busy machine a second thread costs so small a network more than it gives
+    exec(compile(train, "README.md", "exec"), names)
+    told = capsys.readouterr().out
+    assert "0 differ between torch and the file" in told
+    assert float(told.split()[-1]) > 0.85
+    (shell,) = blocks("sh")
+    for line in shell.strip().splitlines():
+        program, *arguments = shlex.split(line)
+        assert program == "labc"
+        assert main(arguments) == 0, line
+    assert "0 failed, 0 not run here" in capsys.readouterr().out
+    exec(compile(use, "README.md", "exec"), names)
+
+    (source,) = blocks("c")
+    (tmp_path / "main.c").write_text(source)
+    tools, host = toolchain.find(TARGETS["host"]), TARGETS["host"]
+    (spelled,) = re.findall(r"^    cc (.*)$", README, re.MULTILINE)
+    command = [*tools.cc, *toolchain.machine_flags(tools, host), *toolchain.WARNINGS, "-std=c11", *spelled.split()]
+    subprocess.run(command, check=True)
+    assert re.match(r"class \d, score -?0x", subprocess.run(["./main"], check=True, capture_output=True, text=True).stdout)
+
+
+def test_the_tree_is_the_tree() -> None:
+    for folder in re.findall(r"^    (\w+)/ {2,}", README, re.MULTILINE):
+        assert (ROOT / folder).is_dir(), folder
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_documented_commands_exist() -> None:
+    from labc.cli import _parser
+
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for line in re.findall(r"^    labc (\w.*)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+            _parser().parse_args(shlex.split(re.split(r"\s{2,}", line)[0]))
+
+
+def test_the_operator_list_is_the_readers() -> None:
+    from labc.frontend.operators import OPERATORS
+
+    limits = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
+    listed = re.search(r"## Operators read\n\n`(.*?)`\.", limits, re.DOTALL)
+    assert listed is not None
+    assert set(listed[1].split()) == {operator for _, operator in OPERATORS}
