@@ -37,8 +37,8 @@ static inline uint32_t carry_save(uint32_t *sum, uint32_t b, uint32_t c)
 /*
  * popcount(x ^ w) over `words` words. Eight words at a time go through a tree of full adders: ones, twos and fours hold, in
  * each of 32 columns, a binary counter of the bits seen so far, and only its carry into the eights is counted: one
- * population count for 256 products. Executed instructions per product for 2048 inputs, Cortex-M4 -Os: 0.37, against 0.48
- * with a population count per word; at 64 inputs, all remainder, both take 0.7.
+ * population count for 256 products. Executed instructions per product, Cortex-M4, clang 22 -Os, emulated: 0.34 for 2048 inputs,
+ * 0.42 for 784, against 0.48 and 0.50 with a population count per word; for 64 inputs, all remainder, 0.88 against 0.70.
  */
 static uint32_t disagreements(const uint32_t *restrict x, const uint32_t *restrict w, uint32_t words)
 {
@@ -67,7 +67,8 @@ static uint32_t disagreements(const uint32_t *restrict x, const uint32_t *restri
     return count;
 }
 
-void labc_sign_matvec_sums_scalar(const uint32_t *restrict x, const uint32_t *restrict w, uint32_t inputs, uint32_t rows, int32_t *restrict y)
+void labc_sign_matvec_sums_scalar(const uint32_t *restrict x, const uint32_t *restrict w, uint32_t inputs, uint32_t rows,
+                                  int32_t *restrict y)
 {
     const uint32_t words = words_of(inputs);
     for (uint32_t n = 0; n < rows; ++n, w += words) {
@@ -91,8 +92,8 @@ static inline uint32_t at_least(int32_t a, int32_t b)
     return (opaque((uint32_t)(a - b)) >> 31) ^ 1;
 }
 
-void labc_sign_matvec_threshold_scalar(const uint32_t *restrict x, const uint32_t *restrict w, const int32_t *restrict limits, uint32_t inputs,
-                                       uint32_t rows, uint32_t *restrict y)
+void labc_sign_matvec_threshold_scalar(const uint32_t *restrict x, const uint32_t *restrict w, const int32_t *restrict limits,
+                                       uint32_t inputs, uint32_t rows, uint32_t *restrict y)
 {
     const uint32_t words = words_of(inputs);
     for (uint32_t n = 0; n < rows; n += 32) {
@@ -132,7 +133,8 @@ static inline int16_t input_at(const uint8_t *x, uint32_t offset, uint32_t input
  * sums are made once, and a row's word of weights indexes them: 8 look-ups in place of 32 additions. The tables (256 bytes)
  * live on the stack. The index is a weight, so neither branch nor address depends on x.
  */
-static void byte_sums(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, uint32_t inputs, uint32_t rows, int32_t *restrict y)
+static void byte_sums(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, uint32_t inputs, uint32_t rows,
+                      int32_t *restrict y)
 {
     const uint32_t words = words_of(inputs);
     int16_t table[8][16];
@@ -167,8 +169,9 @@ void labc_byte_matvec_sums_scalar(const uint8_t *restrict x, uint32_t offset, co
  * The two ops that keep no sums work on 32 rows at a time, the signs of one word, with the sums on the stack. Making the
  * tables again for each 32 rows costs about 8 * 16 stores for 32 * 32 products.
  */
-void labc_byte_matvec_threshold_scalar(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, const int32_t *restrict thresholds,
-                                       uint32_t inputs, uint32_t rows, uint32_t *restrict y, void *restrict scratch)
+void labc_byte_matvec_threshold_scalar(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w,
+                                       const int32_t *restrict thresholds, uint32_t inputs, uint32_t rows, uint32_t *restrict y,
+                                       void *restrict scratch)
 {
     const uint32_t words = words_of(inputs);
     (void)scratch;
@@ -197,7 +200,8 @@ static inline int64_t product_of(int32_t a, int32_t b)
     const uint32_t middle = (low_low >> 16) + (low_high & 0xffff) + (high_low & 0xffff);
     const uint32_t low = (middle << 16) | (low_low & 0xffff);
     const uint32_t high = high_high + (low_high >> 16) + (high_low >> 16) + (middle >> 16);
-    return (int64_t)((uint64_t)(high - ((0 - (ua >> 31)) & ub) - ((0 - (ub >> 31)) & ua)) << 32 | low);
+    const uint32_t excess = ((0 - opaque(ua >> 31)) & ub) + ((0 - opaque(ub >> 31)) & ua);
+    return (int64_t)((uint64_t)(high - excess) << 32 | low);
 }
 
 /* min(max(v, 0) >> shift, 255) for |v| < 2^52. A borrow out of bit 63 says which bound is passed, and becomes a mask. */
@@ -258,7 +262,8 @@ static inline int32_t order_of(float value)
     return (int32_t)((magnitude ^ s) - s);
 }
 
-void labc_affine_argmax_scalar(const int32_t *restrict x, const float *restrict s, const float *restrict t, uint32_t rows, uint32_t *restrict y)
+void labc_affine_argmax_scalar(const int32_t *restrict x, const float *restrict s, const float *restrict t, uint32_t rows,
+                               uint32_t *restrict y)
 {
     uint32_t best = 0;
     int32_t most = order_of(score(x[0], labc_flash_f32(s), labc_flash_f32(t)));

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import zoo
+from here import not_run_here
 
 import labc
 from labc import build, driver, toolchain
@@ -90,7 +91,7 @@ def test_the_header_is_cplusplus_and_the_library_links_into_it(digits_like: Path
     tools = toolchain.find(TARGETS["host"])
     plus = {"gcc": shutil.which("g++"), "clang": shutil.which("clang++"), "zig": "zig"}[tools.family]
     if plus is None:
-        print(f"C++: not run here (no C++ compiler beside {tools.name})")
+        not_run_here("the header in C++", f"no C++ compiler beside {tools.name}")
         return
     command = [tools.cc[0], "c++", *toolchain.machine_flags(tools, TARGETS["host"])] if plus == "zig" else [plus]
     out = labc.compile(digits_like, "host", out=tmp_path / "out", name="net")
@@ -121,7 +122,7 @@ def test_sources_compile_without_warnings_everywhere(tmp_path: Path) -> None:
         for target in TARGETS.values():
             for name, tools in toolchain.survey(target):
                 if isinstance(tools, str):
-                    print(f"{target.name} with {name}: not run here ({tools})")
+                    not_run_here(f"warnings of {name} for {target.name}", tools)
                     continue
                 assert set(STRICT) <= set(toolchain.compile_flags(tools, target))
                 driver.write(driver.planned(driver.front(path), target), tools, tmp_path / method / target.name / name)
@@ -134,7 +135,7 @@ def test_sanitizers_find_nothing(digits_like: Path, tmp_path: Path) -> None:
     probe.write_text("int main(void) { return 0; }\n")
     flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g"]
     if cc is None or subprocess.run([cc, *flags, str(probe), "-o", str(tmp_path / "probe")], check=False, capture_output=True).returncode:
-        print("sanitizers: not run here (no gcc with libasan and libubsan)")
+        not_run_here("sanitizers on generated code", "no gcc with libasan and libubsan")
         return
     import numpy as np
 

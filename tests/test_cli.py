@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zoo
+from here import not_run_here
 
 from labc import errors
 from labc.cli import main
@@ -222,7 +223,7 @@ def test_ctrl_c_is_code_130(digits_like: Path, monkeypatch: pytest.MonkeyPatch, 
 
 def test_a_reader_that_leaves_is_no_error(digits_like: Path) -> None:
     if os.name != "posix" or shutil.which("sh") is None:
-        print("pipe to head: not run here (no sh)")
+        not_run_here("pipe to a reader that leaves", "no sh")
         return
     run = subprocess.run(
         ["sh", "-c", f"{sys.executable} -m labc.cli inspect {digits_like} | true"], check=False, capture_output=True, text=True

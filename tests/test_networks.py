@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import cffi
 import numpy as np
 import pytest
 import zoo
+from here import not_run_here
 
 from labc import driver, emit, emulator, reference, toolchain
 from labc.build import write
@@ -79,8 +81,8 @@ def test_random_networks_are_equal_everywhere(first: int, tmp_path: Path) -> Non
 def test_hostile_flags_do_not_change_a_bit(tmp_path: Path) -> None:
     """A user's flags: another dialect, full optimization, fused multiply-add on (gcc's default in gnu modes)."""
     tools = toolchain.find(TARGETS["host"])
-    if tools.family == "zig" or "x86" not in __import__("platform").machine():
-        print(f"with -mfma: not run here ({tools.name} on {__import__('platform').machine()} does not take it)")
+    if tools.family == "zig" or platform.machine() not in ("x86_64", "AMD64"):
+        not_run_here("-mfma", f"{tools.name} on {platform.machine()} does not take it")
         flags: tuple[str, ...] = ("-std=gnu11", "-O3", "-ffp-contract=fast")
     else:
         flags = ("-std=gnu11", "-O3", "-mfma", "-ffp-contract=fast")
@@ -118,7 +120,7 @@ def test_chips_give_the_same_bits(kind: str, force: str, tmp_path: Path) -> None
     tools = dict(toolchain.survey(target))[force]
     if isinstance(tools, str):
         assert force != "zig", tools  # the wheel is always there
-        print(f"{kind} with {force}: not run here ({tools})")
+        not_run_here(f"{kind} with {force}", tools)
         return
     assert emulator.available() is None
     for seed in (3, 6, 10, 12):

@@ -44,9 +44,6 @@ def read(path: Path | str) -> Model:
     model = _load(path)
     reader = Reader(path)
     graph = model.graph
-    if not graph.node:
-        raise LabcError(f"{path}: the network is empty; export a model with at least one layer")
-    _opset(path, model)
     check_bodies(model)
     with np.errstate(all="ignore"):  # infinities and NaN are looked for where they would matter
         for tensor in graph.initializer:
@@ -67,6 +64,9 @@ def _load(path: Path) -> onnx.ModelProto:
         if size >= MAX_BYTES:
             raise LabcError(f"{path}: {size} bytes is past ONNX's 2 GiB; labc reads networks far smaller than that")
         model = onnx.load(str(path), format="protobuf")  # else the file's ending chooses a parser
+        if model.HasField("graph") and not model.graph.node:
+            raise LabcError(f"{path}: the network is empty; export a model with at least one layer")
+        _opset(path, model)
         onnx.checker.check_model(model)
     except OSError as error:
         raise LabcError(f"{path}: {error.strerror or first_line(error)}; check the path") from error
@@ -90,7 +90,7 @@ def _infer(path: Path, model: onnx.ModelProto) -> None:
     """Raise LabcError where ONNX's own types and shapes disagree: a file that no runtime would run as it was read."""
     try:
         onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
-    except (RuntimeError, ValueError) as error:
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise LabcError(f"{path}: its types or shapes do not fit ({first_line(error)}); export it again") from error
 
 
@@ -117,6 +117,7 @@ def _input(reader: Reader, graph: onnx.GraphProto) -> None:
     size = int(np.prod(extents, dtype=object)) if extents else 0
     if not 0 < size <= 1 << 24:
         raise LabcError(f"{value.name}: an input of shape {extents} beside the batch; labc reads 1 to 2^24 elements")
+    reader.batch = tensor.shape.dim[0].dim_value or None
     made = reader.add(layers.Input(reader.name(value.name), (), element, tuple(extents)))
     reader.known[value.name] = made if element == "f32" else replace(made, number="integer")
 

@@ -97,7 +97,8 @@ def _flatten(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes:
         to = [-1] if attributes.get("axis", 1) == 1 else None
     else:
         target = reader.constant(node, inputs, 1).astype(int).tolist()
-        to = target[1:] if target and target[0] in (-1, 0, 1) else None
+        keeps = target[:1] in ([-1], [0], [reader.batch]) and target.count(-1) < 2 and not (attributes.get("allowzero", 0) and 0 in target)
+        to = target[1:] if keeps else None
         if to == [0] and len(shape) == 1:
             to = list(shape)
     if to is None or len(to) != 1 or to[0] not in (-1, reader.types[value.node].size):

@@ -69,6 +69,7 @@ class Reader:
         self.known: dict[str, Known] = {}
         self.notes: list[str] = []
         self.types: dict[str, Type] = {}
+        self.batch: int | None = None  # if the file fixes it
         self.names: set[str] = set()
         self.copies: dict[str, int] = {}
 

@@ -142,7 +142,7 @@ class LAB(Adam):
     # Adam.step is not called: torch wraps the hooks of an optimizer around each class's step, and they would run twice. What Adam.step
     # does is done by the same two functions, `_init_group` and `adam`.
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of every group; closure, if given, computes the loss and its gradients first. Returns closure's value, or None."""
         for name in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):  # the name in torch ≥ 2.9, before
             if hasattr(self, name):
@@ -154,7 +154,7 @@ class LAB(Adam):
                 loss = closure()
         for group in self.param_groups:
             columns: list[list[Tensor]] = [[], [], [], [], [], []]  # parameters, gradients, m, v, largest v (amsgrad only), steps
-            has_complex = self._init_group(group, *columns)
+            has_complex = self._init_group(group, *columns)  # type: ignore[no-untyped-call]
             rows = range(len(columns[0]))
             pieced = [i for i in rows if columns[0][i] in self._alphas and _is_plain([column[i] for column in columns[:-1] if column])]
             whole = sorted(set(rows).difference(pieced))
@@ -171,7 +171,8 @@ class LAB(Adam):
         options = {name: group[name] for name in _OPTIONS if name in group}  # decoupled_weight_decay: since torch 2.7
         beta1, beta2 = group["betas"]
         scaling = {name: getattr(self, name, None) for name in ("grad_scale", "found_inf")}  # set by torch.amp.GradScaler
-        adam(*columns, beta1=beta1, beta2=beta2, **{**options, **scaling, **overrides})
+        params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps = columns
+        adam(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps, beta1=beta1, beta2=beta2, **{**options, **scaling, **overrides})
 
     def _offset(self, group: dict[str, Any], step: Tensor) -> Tensor:
         """o such that √v + o is the curvature d, up to a factor.
@@ -203,7 +204,7 @@ class LAB(Adam):
         piece = _PIECE * threads
         # Adam must give the bits that it gives on the whole tensor: it gets pieces only where no thread has a left-over either way.
         span = piece if weight.numel() % (_BLOCK * threads) == 0 else weight.numel()
-        flat = [[tensor.view(-1).split(span) for tensor in column] for column in columns[:-1]]
+        flat = [[torch.split(tensor.view(-1), span) for tensor in column] for column in columns[:-1]]
         scratch = torch.empty(min(piece, weight.numel()), dtype=weight.dtype)
         before, total, weighted = step.clone(), 0.0, 0.0  # Σ d and Σ d|w|: a piece's sum in the weight's type, their sum in float64
         for i in range(len(flat[0][0])):
@@ -212,7 +213,7 @@ class LAB(Adam):
             self._adam(group, [*arrays, [step.copy_(before)]], foreach=False)  # foreach does the same on a CPU, but slower on one tensor
             offset = self._offset(group, step)
             (second_moments,) = arrays[4] or arrays[3]
-            for w, v in zip(arrays[0][0].split(piece), second_moments.split(piece), strict=True):
+            for w, v in zip(torch.split(arrays[0][0], piece), torch.split(second_moments, piece), strict=True):
                 w.clamp_(-self.clip, self.clip)
                 d = torch.sqrt(v, out=scratch[: v.numel()]).add_(offset)
                 total += d.sum().item()

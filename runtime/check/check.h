@@ -71,6 +71,7 @@ typedef struct {
     const labc_check_row *row;
     uint32_t inputs, rows, fill, seed, number;
     uint32_t place; /* number % inputs: where a walking bit is */
+    uint32_t round; /* number / LABC_CHECK_FILLS: the same for all fills of a pair of sizes */
     uint32_t snug; /* 1: inputs end where their block ends; 0: inputs lie at the promised alignment and no better */
 } labc_check_case;
 

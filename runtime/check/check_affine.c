@@ -21,7 +21,7 @@ static int32_t x_of(const labc_check_case *c, uint32_t n)
     case LABC_CHECK_MOST:
         return most;
     case LABC_CHECK_WALK:
-        return n == c->number % c->rows ? 1 : 0;
+        return c->round % 2 && n == c->number % c->rows ? 1 : 0;
     case LABC_CHECK_DIFFER:
         return n % 4 == 3 ? (int32_t)(any % 200) - 100 : (int32_t)(any % (uint32_t)(2 * most + 1)) - most;
     default:
@@ -31,7 +31,7 @@ static int32_t x_of(const labc_check_case *c, uint32_t n)
 
 /*
  * random: scores around 1.   agree: all equal, so a tie.   differ: cancellation, and results among the subnormal numbers.
- * walk: one score differs from zeros, some of which are -0.   least, most: large.
+ * walk: zeros, some of which are -0, and in every other round one score that differs.   least, most: large.
  */
 static void constants_of(const labc_check_case *c, uint32_t n, float *s, float *t)
 {
@@ -43,12 +43,15 @@ static void constants_of(const labc_check_case *c, uint32_t n, float *s, float *
         return;
     case LABC_CHECK_DIFFER:
         /* every other s is subnormal, below 2^-140, and every fourth x small enough for the product to be so too */
-        *s = n % 2 ? (float)(labc_check_random(c->seed + c->number, STREAM_S, n) % 512) * 0x1p-149f : random_float(c, STREAM_S, n, 0x1p-43f);
+        *s = random_float(c, STREAM_S, n, 0x1p-43f);
+        if (n % 2) {
+            *s = (float)(labc_check_random(c->seed + c->number, STREAM_S, n) % 512) * 0x1p-149f;
+        }
         *t = n % 4 == 3 ? random_float(c, STREAM_T, n, 0x1p-149f) : -((float)x * *s);
         return;
     case LABC_CHECK_WALK:
-        *s = n % 3 ? -0.25f : 0.25f;
-        *t = n % 2 ? -0.0f : 0.0f;
+        *s = (n + c->round) % 3 ? -0.25f : 0.25f;
+        *t = (n + c->round) % 2 ? -0.0f : 0.0f;
         return;
     case LABC_CHECK_LEAST:
     case LABC_CHECK_MOST:

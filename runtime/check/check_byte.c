@@ -4,10 +4,10 @@
 
 enum { STREAM_BYTES = 1000, STREAM_CONSTANTS = 1001 };
 
-/* Odd and even cases take the two readings of a byte in turn, through all fills. */
+/* Pairs of sizes take the two readings of a byte in turn. */
 static uint32_t offset_of(const labc_check_case *c)
 {
-    return c->number / LABC_CHECK_FILLS % 2 ? 128 : 0;
+    return c->round % 2 ? 128 : 0;
 }
 
 /*
@@ -247,7 +247,8 @@ static uint32_t one_requantize(const labc_check_case *c, void *context)
     return finding;
 }
 
-uint32_t labc_check_byte_matvec_requantize(const labc_check_row *row, labc_byte_matvec_requantize_fn *kernel, uint32_t seed, uint32_t *cases)
+uint32_t labc_check_byte_matvec_requantize(const labc_check_row *row, labc_byte_matvec_requantize_fn *kernel, uint32_t seed,
+                                           uint32_t *cases)
 {
     requantize_call a = {.kernel = kernel};
     return labc_check_cases(row, seed, 0, one_requantize, &a, cases);

@@ -35,7 +35,8 @@ uint32_t labc_check_all(uint32_t seed)
     labc_check_put_number(KERNELS);
     labc_check_put("\n# seed ");
     labc_check_put_number((int32_t)seed);
-    labc_check_put(labc_check_has_fence() ? "\n# inputs end at an unreadable page\n" : "\n# reads past an input: not run here, no unreadable page\n");
+    labc_check_put(labc_check_has_fence() ? "\n# inputs end at an unreadable page\n"
+                                          : "\n# reads past an input: not run here, no unreadable page\n");
 #define LABC_KERNEL(op, isa, word_bits, lanes, groups, alignment, scratch)                                                     \
     {                                                                                                                          \
         static const labc_check_row row = {#op, #isa, {word_bits, lanes, groups}, alignment, scratch_of_##op##_##isa, 0};      \

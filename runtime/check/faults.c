@@ -94,7 +94,8 @@ static int32_t byte_sum(const uint8_t *x, uint32_t offset, const uint32_t *w, ui
     return sum;
 }
 
-static void byte_sums_unsigned(const uint8_t *x, uint32_t offset, const uint32_t *w, uint32_t inputs, uint32_t rows, int32_t *y, void *scratch)
+static void byte_sums_unsigned(const uint8_t *x, uint32_t offset, const uint32_t *w, uint32_t inputs, uint32_t rows, int32_t *y,
+                               void *scratch)
 {
     (void)offset;
     (void)scratch;
@@ -103,7 +104,8 @@ static void byte_sums_unsigned(const uint8_t *x, uint32_t offset, const uint32_t
     }
 }
 
-static void byte_sums_16_bit(const uint8_t *x, uint32_t offset, const uint32_t *w, uint32_t inputs, uint32_t rows, int32_t *y, void *scratch)
+static void byte_sums_16_bit(const uint8_t *x, uint32_t offset, const uint32_t *w, uint32_t inputs, uint32_t rows, int32_t *y,
+                             void *scratch)
 {
     (void)scratch;
     for (uint32_t n = 0; n < rows; ++n) {
@@ -112,8 +114,8 @@ static void byte_sums_16_bit(const uint8_t *x, uint32_t offset, const uint32_t *
     }
 }
 
-static void byte_threshold_above(const uint8_t *x, uint32_t offset, const uint32_t *w, const int32_t *thresholds, uint32_t inputs, uint32_t rows,
-                                 uint32_t *y, void *scratch)
+static void byte_threshold_above(const uint8_t *x, uint32_t offset, const uint32_t *w, const int32_t *thresholds, uint32_t inputs,
+                                 uint32_t rows, uint32_t *y, void *scratch)
 {
     (void)scratch;
     for (uint32_t n = 0; n < rows; ++n) {

@@ -83,8 +83,8 @@ MATMUL = ("MatMul", [np.ones((6, 3), np.float32)], {})
 
 
 def cut(model: onnx.ModelProto, last: str) -> None:
-    """The file ends at node `last`."""
-    model.graph.output[0].name = node(model, last).output[0]
+    """The file ends at node `last`, 5 wide."""
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info(node(model, last).output[0], F, ["batch", 5]))
 
 
 def end_in(model: onnx.ModelProto, kind: str, **attributes: Any) -> None:
@@ -180,6 +180,13 @@ def norm(epsilon: float = 1e-3, **parts: Any) -> onnx.ModelProto:
     return chain(CAST, MATMUL, ("BatchNormalization", arrays, {"epsilon": epsilon}))
 
 
+def early(model: onnx.ModelProto) -> onnx.ModelProto:
+    """In opset 9 a batch norm with five outputs trains."""
+    opset(9)(model)
+    node(model, "batchnormalization3").output.extend(["m1", "v1", "m2", "v2"])
+    return model
+
+
 NAN, INF, ONE = float("nan"), float("inf"), np.float32(1)
 # id → (how to make it, what the error must say: the place, the fact, the remedy)
 FILES: dict[str, tuple[Callable[[], onnx.ModelProto], tuple[str, ...]]] = {
@@ -189,7 +196,7 @@ FILES: dict[str, tuple[Callable[[], onnx.ModelProto], tuple[str, ...]]] = {
     "old opset": (lambda: own(opset(6), argmax=True), ("opset 6", "opset_version=20")),
     "opset of the future": (lambda: own(opset(999)), ("opset 999", "opset_version=20")),
     "two inputs": (lambda: own(second_input), ("2 inputs", "input, mask", "with one")),
-    "no input": (lambda: own(lambda m: m.graph.ClearField("input")), ("not a valid ONNX model",)),
+    "no input": (lambda: own(lambda m: m.graph.ClearField("input")), ("not a valid ONNX model", "export it again")),
     "two outputs": (lambda: own(second_output), ("2 outputs", "only the scores")),
     "no output": (lambda: own(lambda m: m.graph.ClearField("output")), ("0 outputs", "only the scores")),
     "constant output": (lambda: own(dangling_output), ("constant", "does not depend on the input", "scores")),
@@ -208,7 +215,10 @@ FILES: dict[str, tuple[Callable[[], onnx.ModelProto], tuple[str, ...]]] = {
     "dynamic width": (lambda: own(lambda m: dims(m, "batch", "width")), ("input", "axis 1", "width", "only the batch", "fixed shapes")),
     "width 0": (lambda: own(lambda m: dims(m, "batch", 0)), ("input", "axis 1", "fixed shapes")),
     "negative width": (lambda: own(lambda m: dims(m, "batch", -6)), ("input", "axis 1", "fixed shapes")),
-    "no shape": (lambda: own(lambda m: m.graph.input[0].type.tensor_type.ClearField("shape")), ("input", "shape []")),
+    "no shape": (
+        lambda: own(lambda m: m.graph.input[0].type.tensor_type.ClearField("shape")),
+        ("not a valid ONNX model", "shape", "export it again"),
+    ),
     "only a batch": (lambda: own(lambda m: dims(m, "batch")), ("input", "shape []", "1 to 2^24")),
     "input too large": (lambda: own(lambda m: dims(m, 1, 1 << 20, 1 << 20, 1 << 40)), ("input", "1 to 2^24")),
     # operators
@@ -447,11 +457,14 @@ FILES: dict[str, tuple[Callable[[], onnx.ModelProto], tuple[str, ...]]] = {
         ),
         ("fc1.norm (BatchNormalization)", "training mode", "evaluation mode"),
     ),
-    "batch norm trained before opset 14": (
-        lambda: other(
-            lambda m: (opset(9)(m), node(m, "fc1.norm").output.extend(["m1", "v1", "m2", "v2"])), affine="batchnorm", weights="float"
-        ),
-        ("fc1.norm (BatchNormalization)", "training mode", "evaluation mode"),
+    "batch norm trained before opset 14": (lambda: early(norm()), ("batchnormalization3", "training mode", "evaluation mode")),
+    "Reshape that merges the batch": (
+        lambda: chain(CAST, ("Reshape", [np.array([1, -1])], {}), MATMUL),
+        ("reshape2 (Reshape)", "all but the batch", "Flatten"),
+    ),
+    "Reshape to nothing": (
+        lambda: chain(CAST, ("Reshape", [np.array([0, 6])], {"allowzero": 1}), MATMUL),
+        ("reshape2 (Reshape)", "all but the batch", "Flatten"),
     ),
     "folded scale past float32": (
         lambda: chain(CAST, ("MatMul", [np.full((6, 3), 1e30, np.float32)], {}), ("Mul", [np.float32(1e30)], {})),
@@ -491,12 +504,25 @@ FILES: dict[str, tuple[Callable[[], onnx.ModelProto], tuple[str, ...]]] = {
     "too little data": (lambda: own(lambda m: setattr(tensor(m, "fc1.s"), "raw_data", b"\0" * 8)), ("fc1.s", "export")),
     # what a network ends in
     "ends in a sign": (lambda: own(lambda m: cut(m, "sign1")), ("sign1", "is the last layer", "without Sign or ReLU")),
-    "ends in a ReLU": (lambda: own(lambda m: end_in(m, "Relu")), ("end", "is the last layer", "without Sign or ReLU")),
+    "ends in a ReLU": (lambda: own(lambda m: end_in(m, "Relu")), ("end", "ReLU in float32", "calibrates 8-bit activations")),
+    "ends in a requantization": (
+        lambda: chain(
+            CAST,
+            MATMUL,
+            ("Cast", [], {"to": TensorProto.DOUBLE}),
+            ("Mul", [np.float64(0.125)], {}),
+            ("Add", [np.float64(0.5)], {}),
+            ("Floor", [], {}),
+            ("Clip", [np.float64(0), np.float64(255)], {}),
+            CAST,
+        ),
+        ("clip7", "is the last layer", "without Sign or ReLU"),
+    ),
     "ends in a Floor": (
         lambda: chain(CAST, MATMUL, ("Cast", [], {"to": TensorProto.DOUBLE}), ("Floor", [], {})),
         ("floor4", "ends in a Floor", "scores"),
     ),
-    "no layer at all": (lambda: chain(CAST), ("input", "is the last layer", "dense layer")),
+    "no layer at all": (lambda: chain(CAST, n=6), ("input", "is the last layer", "dense layer")),
     "ReLU between": (
         lambda: chain(CAST, MATMUL, ("Relu", [], {}), ("MatMul", [np.ones((3, 3), np.float32)], {})),
         ("relu3", "ReLU in float32", "calibrates 8-bit activations"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CHECK, CHECK_SOURCES, CORTEX_M, HOST, RUNTIME, cortex_m_compilers, host_compilers, load, named
+from building import CHECK, CHECK_SOURCES, CORTEX_M, HOST, RUNTIME, cortex_m_compilers, host_compilers, load, named
 from test_scalar import draw_affine
 
 from labc import kernels, toolchain

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CHECK, CHECK_SOURCES, CORTEX_M, HOST, RUNTIME, cortex_m_compilers, host_compilers, named
+from building import CHECK, CHECK_SOURCES, CORTEX_M, HOST, RUNTIME, cortex_m_compilers, host_compilers, named
 
 from labc import kernels, toolchain
 from labc.emulator import Image

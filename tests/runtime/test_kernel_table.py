@@ -8,7 +8,7 @@ from typing import Any
 import cffi
 import numpy as np
 import pytest
-from conftest import CHECK, CHECK_SOURCES, RUNTIME
+from building import CHECK, CHECK_SOURCES, RUNTIME
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ from typing import Any
 import cffi
 import numpy as np
 import pytest
-from conftest import RUNTIME, host_compilers, load, named
+from building import RUNTIME, host_compilers, load, named
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray

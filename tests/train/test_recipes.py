@@ -26,9 +26,11 @@ def test_a_run_and_what_it_leaves(tmp_path: Path, method: str) -> None:
         pytest.importorskip("labc.train.lab")
     result = run("digits-mlp", method=method, out=tmp_path / "new", **QUICK)
     assert isinstance(result, TrainResult)
-    assert json.loads((tmp_path / "new" / "train.json").read_text()) == dataclasses.asdict(result)
+    assert json.loads((tmp_path / "new" / "train.json").read_text()) == dataclasses.asdict(result) == result.data()
+    assert f"test {result.test_accuracy:.2%}" in str(result)
+    assert ("8-bit activations: validation" in str(result)) == (method == "lab")
     assert {path.name for path in (tmp_path / "new").iterdir()} == {
-        "digits.onnx", "best.ckpt", "last.ckpt", "train.json", "csv", "tensorboard",
+        "digits.onnx", "best.ckpt", "last.ckpt", "train.json", "test_inputs.npy", "csv", "tensorboard",
     }  # fmt: skip
     assert result.widths == [64, 16, 16, 10]
     assert 0.2 < result.test_accuracy <= 1

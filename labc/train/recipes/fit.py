@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import io
 import json
 import logging
 import math
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -200,10 +201,14 @@ def _finish(
         best_checkpoint=str(best),
         last_checkpoint=str(last),
         metrics=str(metrics),
+        test_inputs=str(out / "test_inputs.npy"),
         export=str(report),
         seconds=round(time.perf_counter() - start, 2),
     )
-    files.replace(out / "train.json", (json.dumps(dataclasses.asdict(result), indent=2) + "\n").encode())
+    images = io.BytesIO()
+    np.save(images, data.test.images.numpy())
+    files.replace(out / "test_inputs.npy", images.getvalue())
+    files.replace(out / "train.json", (json.dumps(result.data(), indent=2) + "\n").encode())
     return result
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,9 +39,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run did; plain values only. Accuracies are fractions of 1, of the checkpoint that is best on validation.
+    """What a run did; plain values only (`data()` for JSON, `str()` for people). Accuracies are fractions of 1, of the checkpoint that is
+    best on validation.
 
-    `quantized_*`: with the 8-bit activations of the exported file, None where it has none. `seconds`: training and export.
+    `quantized_*`: with the 8-bit activations of the exported file, None where it has none. `test_inputs`: the test images as a .npy
+    file, for `labc check --inputs`. `seconds`: training and export.
     """
 
     recipe: str
@@ -61,5 +63,23 @@ class TrainResult:
     best_checkpoint: str
     last_checkpoint: str
     metrics: str
+    test_inputs: str
     export: str
     seconds: float
+
+    def data(self) -> dict[str, object]:
+        """The fields by name, as JSON takes them."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        widths = "-".join(str(width) for width in self.widths)
+        lines = [
+            f"{self.recipe} {widths}, {self.method}, seed {self.seed}, {self.seconds:.0f} s",
+            f"epoch {self.best_epoch} of {self.epochs} is the best on validation",
+            f"validation {self.validation_accuracy:.2%}, test {self.test_accuracy:.2%}",
+        ]
+        if self.quantized_validation_accuracy is not None and self.quantized_test_accuracy is not None:
+            validation, test = self.quantized_validation_accuracy, self.quantized_test_accuracy
+            lines.append(f"with the file's 8-bit activations: validation {validation:.2%}, test {test:.2%}")
+        lines += [f"{self.binary_weights} binary weights, {self.float_parameters} float parameters", self.export]
+        return "\n".join([*lines, f"logs: {self.metrics}; checkpoints: {self.best_checkpoint}, {self.last_checkpoint}"])

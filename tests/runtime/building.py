@@ -1,0 +1,52 @@
+"""What the tests of the runtime are built from: the compilers of this machine, its sources, and its kernels loaded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cffi
+
+from labc import kernels, toolchain
+from labc.resources import folder
+from labc.target import TARGETS, Target
+from labc.toolchain import Toolchain
+
+RUNTIME = folder("runtime")
+CHECK = RUNTIME / "check"
+CHECK_SOURCES = [CHECK / f"{name}.c" for name in ("check_kernels", "check_sign", "check_byte", "check_affine", "support", "faults")]
+HOST = TARGETS["host"]
+CORTEX_M = {
+    "m4-hard": replace(TARGETS["arm"], cpu="cortex-m4", float_abi="hard"),
+    "m4-soft": replace(TARGETS["arm"], cpu="cortex-m4", float_abi="soft"),
+    "m0": replace(TARGETS["arm"], cpu="cortex-m0", float_abi="soft"),
+}
+
+
+def compilers(target: Target) -> list[Toolchain]:
+    """Every compiler for `target`, each once."""
+    found = {t.version + t.family: t for _, t in toolchain.survey(target) if isinstance(t, Toolchain)}
+    return list(found.values())
+
+
+def host_compilers() -> list[Toolchain]:
+    return compilers(HOST)
+
+
+def cortex_m_compilers() -> list[Toolchain]:
+    return compilers(CORTEX_M["m4-hard"])
+
+
+def named(tool: Toolchain) -> str:
+    return f"{tool.name}-{tool.version}"
+
+
+def load(library: Path) -> tuple[cffi.FFI, Any]:
+    """The kernels of a shared library, declared from the table."""
+    ffi = cffi.FFI()
+    table = kernels.table()
+    for (op, _), kernel in table.kernels.items():
+        parameters = ", ".join(f"{p.ctype} {p.name}" for p in table.ops[op].parameters)
+        ffi.cdef(f"void {kernel.function}({parameters});")
+    return ffi, ffi.dlopen(str(library))
