@@ -58,7 +58,6 @@ def silent(step: str) -> None:
 def front(path: Path | str, name: str | None = None, progress: Progress = silent) -> Compiled:
     """Read a model and lower it to machine IR. Raises LabcError for bad files, names and networks."""
     name = c_name(name, Path(path))
-    progress(f"reading {path}")
     model = frontend.read(path)
     progress("lowering")
     stages: list[tuple[str, Graph]] = [("read", model.graph)]

@@ -16,7 +16,7 @@ def referee(path: Path, x: Array, scores: Array, notes: tuple[str, ...], batch: 
     """Scores of the file in onnxruntime against the reference's `scores`, for inputs `x`.
 
     A file in labc's own spelling (no `notes`) must agree bit for bit. For another spelling the normal form is the definition,
-    and how far onnxruntime agrees with it is measured and told.
+    and how far onnxruntime agrees with it is measured and told; fewer than nine classes in ten alike is a failure.
     """
     try:
         import onnxruntime
@@ -45,8 +45,9 @@ def referee(path: Path, x: Array, scores: Array, notes: tuple[str, ...], batch: 
     if same.all():
         return Verdict(WHAT, "passed", f"{len(x)} inputs, {kind}, onnxruntime {version}")
     if notes:
+        # No proof, but a net: where the normal form is read wrongly, classes are as good as random.
         agree = int((np.argmax(got, axis=1) == np.argmax(scores, axis=1)).sum()) if kind != "classes" else int(same.sum())
         told = f"measured: scores of {int(same.sum())} of {len(x)} inputs equal bit for bit, classes of {agree} ({'; '.join(notes)})"
-        return Verdict(WHAT, "passed", told)
+        return Verdict(WHAT, "passed" if 10 * agree >= 9 * len(x) else "failed", told)
     first = int(np.argmin(same))
     return Verdict(WHAT, "failed", f"{int((~same).sum())} of {len(x)} inputs differ; first: input {first}, onnxruntime {version}")

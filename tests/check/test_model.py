@@ -98,7 +98,10 @@ def test_the_referee_can_disagree(digits_like: Path) -> None:
     verdict = referee(digits_like, x, wrong, ())
     assert verdict.status == "failed"
     assert "first: input 7" in verdict.detail
-    assert referee(digits_like, x, wrong, ("a note",)).status == "passed"  # another spelling is measured, not judged
+    measured = referee(digits_like, x, wrong, ("a note",))  # another spelling is measured
+    assert measured.status == "passed"
+    assert "scores of 19 of 20 inputs equal bit for bit" in measured.detail
+    assert referee(digits_like, x, -scores, ("a note",)).status == "failed"  # but not believed whatever it says
 
 
 def test_negative_zero_is_not_zero() -> None:
