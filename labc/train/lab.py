@@ -142,7 +142,7 @@ class LAB(Adam):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of every group; closure, if given, computes the loss and its gradients first. Returns closure's value, or None."""
-        for name in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):  # the name in torch ≥ 2.9, before
+        for name in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):  # its name now, and in older torch
             if hasattr(self, name):
                 getattr(self, name)()
                 break

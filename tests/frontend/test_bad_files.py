@@ -748,7 +748,7 @@ def test_output_below_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     refused("net.onnx", ("cannot be written", "-o"), capsys, "-o", "net.onnx/out")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="not run here: root may write everywhere")
+@pytest.mark.skipif(os.geteuid() == 0, reason="not run here: root may write everywhere (needs no tool)")
 def test_output_in_a_locked_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     zoo.save(zoo.own(made()), tmp_path / "net.onnx")
     (tmp_path / "locked").mkdir(mode=0o500)

@@ -143,7 +143,7 @@ def test_autocast_does_not_touch_the_sums() -> None:
     assert torch.equal(model(x), copy.deepcopy(model)(x))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="not run here: no CUDA device (needs no tool)")
 def test_cuda_gives_the_same_bits() -> None:
     model = trained(200, 64, 10)
     x = torch.randint(0, 256, (128, 200), dtype=torch.uint8)
@@ -197,7 +197,6 @@ def _ddp_worker(rank: int, port: int, path: str) -> None:
 
 
 def test_ddp_keeps_ranks_equal(tmp_path: object) -> None:
-    pytest.importorskip("labc.train.lab")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

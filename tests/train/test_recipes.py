@@ -22,8 +22,6 @@ BINARY = pytest.mark.parametrize("method", ["lab2", "lab", "fp"])
 
 @BINARY
 def test_a_run_and_what_it_leaves(tmp_path: Path, method: str) -> None:
-    if method != "fp":
-        pytest.importorskip("labc.train.lab")
     result = run("digits-mlp", method=method, out=tmp_path / "new", **QUICK)
     assert isinstance(result, TrainResult)
     assert json.loads((tmp_path / "new" / "train.json").read_text()) == dataclasses.asdict(result) == result.data()
@@ -54,7 +52,6 @@ def test_the_last_checkpoint_is_the_last_epoch(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_same_run_twice_and_resumed(tmp_path: Path) -> None:
-    pytest.importorskip("labc.train.lab")
     before = torch.get_rng_state()
     whole = run("digits-mlp", seed=5, out=tmp_path / "whole", **QUICK)
     assert torch.equal(torch.get_rng_state(), before)
