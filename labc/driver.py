@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from labc import bench, emit, emulator, golden, library, passes, plan, report, target, toolchain
+from labc import bench, emit, emulator, golden, library, passes, plan, report, toolchain
 from labc import build as writer
+from labc import target as targets
 from labc.check import Verdict, samples
 from labc.check import model as proof
 from labc.check.referee import referee
@@ -65,7 +66,7 @@ def front(path: Path | str, name: str | None = None, progress: Progress = silent
     return Compiled(name, model, digest(model.graph), machine, tuple(stages))
 
 
-def planned(compiled: Compiled, to: target.Target, *, reuse: bool = True) -> plan.Plan:
+def planned(compiled: Compiled, to: targets.Target, *, reuse: bool = True) -> plan.Plan:
     """The plan of a network for a target."""
     layers = compiled.model.graph
     return plan.plan(
@@ -97,7 +98,7 @@ def write(made: plan.Plan, tools: toolchain.Toolchain, out: Path, progress: Prog
 
 def compile(
     path: Path | str,
-    to: str = "host",
+    target: str = "host",
     *,
     out: Path | str | None = None,
     name: str | None = None,
@@ -109,7 +110,7 @@ def compile(
     `name` prefixes every public name (default: the file's); `keep` is a folder for every stage on the way: the graph after
     each pass, the plan, the sources. Raises LabcError for anything the user can mend; nothing is left half-written then.
     """
-    wanted = target.find(to)
+    wanted = targets.find(target)
     compiled = front(path, name, progress)
     tools = toolchain.find(wanted)
     progress("planning")
@@ -160,7 +161,7 @@ def inspect(path: Path | str) -> tuple[frontend.Model, str | None]:
 
 def check(
     path: Path | str,
-    to: str = "host",
+    target: str = "host",
     *,
     sample_count: int | None = None,
     seed: int = 0,
@@ -174,7 +175,7 @@ def check(
     `sample_count` random inputs from `seed`, and those in the .npy file `inputs`. Raises LabcError for what cannot be checked; a
     difference is a failed verdict, and names the first layer, channel and input that are wrong.
     """
-    wanted = target.find(to)
+    wanted = targets.find(target)
     if timed and wanted.cpu is not None:
         raise LabcError(f"--time: {wanted.name} is not this machine; time with --target host", code=BAD_INPUT)
     compiled = front(path, name, lambda step: progress(step, 0, 0))
@@ -245,7 +246,7 @@ def _runner(folder: Path, made: plan.Plan, tools: toolchain.Toolchain, work: Pat
     return chip(folder, made, tools, work)
 
 
-def _blame(compiled: Compiled, wanted: target.Target, tools: toolchain.Toolchain, x: Array, scores: Array, work: Path) -> str:
+def _blame(compiled: Compiled, wanted: targets.Target, tools: toolchain.Toolchain, x: Array, scores: Array, work: Path) -> str:
     """The first wrong layer, from a second library in which every value has its own place in the arena."""
     made = planned(compiled, wanted, reuse=False)
     runner, _ = _runner(write(made, tools, work / "kept"), made, tools, work / "kept-image")

@@ -60,7 +60,7 @@ def pair_optimizer(weight: Tensor, alpha: Tensor, **options: Any) -> LAB:
 def alpha_of(optimizer: LAB, weight: Tensor, beta2: float = 0.999, eps: float = 1e-8) -> float:
     """Proposition 3.1 with d exactly as Algorithm 1, line 22, writes it (lr left out), in float64 and exact sums."""
     state = optimizer.state[weight]
-    corrected = state["exp_avg_sq"].double() / (1 - beta2 ** state["step"].item())
+    corrected = state.get("max_exp_avg_sq", state["exp_avg_sq"]).double() / (1 - beta2 ** state["step"].item())
     d = (eps + corrected.sqrt()).flatten().tolist()
     w = weight.detach().double().abs().flatten().tolist()
     return math.fsum(x * y for x, y in zip(d, w, strict=True)) / math.fsum(d)
@@ -239,6 +239,23 @@ def test_alpha_of_pieces_whole_tensors_and_kernels(monkeypatch: pytest.MonkeyPat
             # and the weight itself by 1 a step; α is a weighted mean of |w| whose weights are off by 10·U32.
             torch.testing.assert_close(weight.double(), exact_weight, rtol=0, atol=(4 + 1) * U32)
             assert alpha == pytest.approx(exact, rel=(2 * longest + 8 + 20) * U32, abs=5 * U32)
+
+
+@pytest.mark.parametrize("amsgrad", [False, True])
+@pytest.mark.parametrize("contiguous", [True, False])
+def test_alpha_takes_the_curvature_that_adam_divides_by(amsgrad: bool, contiguous: bool) -> None:
+    """A large eps and a short memory, so that the correction of v and the choice between v and its maximum show in α."""
+    start = torch.linspace(-0.5, 0.9, 60).reshape(6, 10)
+    weight, alpha = weight_and_alpha(start if contiguous else start.t().contiguous().t())
+    optimizer = pair_optimizer(weight, alpha, lr=0.01, eps=0.5, betas=(0.9, 0.8), amsgrad=amsgrad)
+    for size in (3.0, 0.1, 0.1):
+        weight.grad = size * torch.linspace(0, 1, 60).reshape(6, 10)
+        optimizer.step()
+        assert alpha.item() == pytest.approx(alpha_of(optimizer, weight, 0.8, 0.5), rel=(2 * 60 + 8) * U32)
+    state = optimizer.state[weight]
+    assert ("max_exp_avg_sq" in state) == amsgrad
+    assert alpha.item() != pytest.approx(alpha_of(optimizer, weight, 0.8, 0.5 * 1.5), rel=1e-3)
+    assert not amsgrad or (state["max_exp_avg_sq"][1:] > state["exp_avg_sq"][1:] * 1.5).all()
 
 
 def test_first_alpha_is_the_mean_until_gradients_differ() -> None:
