@@ -9,25 +9,19 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 from labc.errors import NOT_HERE, LabcError
+from labc.process import run
 from labc.resources import folder
 from labc.target import Target
-
-TIMEOUT_S = 120.0  # for one command; the slowest seen, zig's first link for a target, takes 4 s
 
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
 _PORTABLE = ("-std=c11", "-g0", "-ffp-contract=off", "-fomit-frame-pointer")
@@ -107,7 +101,7 @@ def _inspect_zig(name: str) -> Toolchain | str:
     program = shutil.which(name) if name != "zig" else _wheel_zig()
     if program is None:
         return "the ziglang wheel is not installed" if name == "zig" else "not found"
-    version = _run([(name, [program, "version"])], _clean_environment())[0].strip()
+    version = run([(name, [program, "version"])], _clean_environment())[0].strip()
     return Toolchain("zig", "zig", version, (program, "cc"), (program, "ar"))
 
 
@@ -127,14 +121,14 @@ def _inspect_cc(name: str, target: Target) -> Toolchain | str:
     if program is None:
         return "not on PATH"
     env = _clean_environment()
-    words = _run([(name, [program, "-v"])], env)[0]
+    words = run([(name, [program, "-v"])], env)[0]
     who = re.search(r"\b(gcc|clang) version (\d\S*)", words)
     machine = re.search(r"^Target: (\S+)", words, re.MULTILINE)
     if who is None or machine is None:
         return f"{program} -v answers like neither gcc nor clang"
     if target.cpu is not None and not machine[1].startswith("arm-none-eabi"):
         return f"compiles for {machine[1]}, not for {target.cpu}"
-    ar = shutil.which(_run([(name, [program, "-print-prog-name=ar"])], env)[0].strip())
+    ar = shutil.which(run([(name, [program, "-print-prog-name=ar"])], env)[0].strip())
     if ar is None:
         return "its ar (GNU binutils) is not there"
     family: Literal["gcc", "clang"] = "gcc" if who[1] == "gcc" else "clang"
@@ -227,7 +221,7 @@ def compile_objects(
     objects = [out_dir / (f"{stem}.o" if stem not in stems[:i] else f"{stem}-{i}.o") for i, stem in enumerate(stems)]
     jobs = [(s.name, [*toolchain.cc, *flags, "-c", str(s), "-o", str(o)]) for s, o in zip(sources, objects, strict=True)]
     with _environment(toolchain) as env:
-        _run(jobs, env)
+        run(jobs, env)
     return objects
 
 
@@ -236,7 +230,7 @@ def archive(toolchain: Toolchain, objects: Sequence[Path], out: Path) -> Path:
     out.unlink(missing_ok=True)
     how = "rcs" if sys.platform == "darwin" and toolchain.family != "zig" else "rcsD"  # Apple's ar obeys ZERO_AR_DATE instead
     with _environment(toolchain) as env:
-        _run([(out.name, [*toolchain.ar, how, str(out), *map(str, objects)])], env)
+        run([(out.name, [*toolchain.ar, how, str(out), *map(str, objects)])], env)
     return out
 
 
@@ -247,7 +241,7 @@ def link_shared(toolchain: Toolchain, target: Target, objects: Sequence[Path], o
     name = {"darwin": [f"-Wl,-install_name,@rpath/{out.name}"], "win32": []}.get(sys.platform, [f"-Wl,-soname,{out.name}", "-Wl,-z,defs"])
     command = [*toolchain.cc, *machine_flags(toolchain, target), "-O2", "-shared", *map(str, objects), *name, "-o", str(out)]
     with _environment(toolchain) as env:
-        _run([(out.name, command)], env)
+        run([(out.name, command)], env)
     return out
 
 
@@ -287,7 +281,7 @@ def link_image(
         else:
             tail = ["-nostdlib", *options, "-Wl,--start-group", *files, "-lgcc", "-Wl,--end-group"]
         command = [*toolchain.cc, *machine_flags(toolchain, target), *tail, "-o", str(out)]
-        _run([(out.name, command)], env)
+        run([(out.name, command)], env)
     return out
 
 
@@ -322,58 +316,3 @@ def _zig_cache() -> Path:
         if cache.is_symlink() or (hasattr(os, "getuid") and (facts.st_uid != owner or facts.st_mode & 0o022)):
             raise LabcError(f"{cache}: belongs to somebody else; remove it, or set HOME to a folder that can be written") from None
         return cache
-
-
-def _run(jobs: Sequence[tuple[str, Sequence[str]]], env: dict[str, str]) -> list[str]:
-    """Run each (place, command), a few at a time; what each wrote. The first that fails, in order, is a LabcError at its place.
-
-    However this ends, nothing it started is left running.
-    """
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    waiting, answers = deque(jobs), list[str]()
-    running: deque[tuple[str, Sequence[str], subprocess.Popen[bytes], IO[bytes], float]] = deque()
-    with ExitStack() as ends:
-        while waiting or running:
-            while waiting and len(running) < cores:
-                place, command = waiting.popleft()
-                log = ends.enter_context(tempfile.TemporaryFile())
-                process = _start(place, command, env, log)
-                ends.callback(_end, process)
-                running.append((place, command, process, log, time.monotonic() + TIMEOUT_S))
-            place, command, process, output, deadline = running.popleft()
-            by_hand = f"by hand: {shlex.join(command)}"
-            try:
-                status = process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                raise LabcError(f"{place}: {Path(command[0]).name} did not end within {TIMEOUT_S:g} s and was stopped; {by_hand}") from None
-            output.seek(0)
-            answers.append(output.read().decode(errors="replace"))
-            if status:
-                raise LabcError(f"{place}: {_complaint(answers[-1], status)}; {by_hand}")
-    return answers
-
-
-def _start(place: str, command: Sequence[str], env: dict[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
-    except OSError as error:
-        remedy = "install it again or name another compiler"
-        raise LabcError(f"{place}: {command[0]} does not start ({error.strerror}); {remedy}", code=NOT_HERE) from error
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and all of its group (a compiler driver has children)."""
-    if process.poll() is None:
-        if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-    process.wait()
-
-
-def _complaint(text: str, status: int) -> str:
-    """The lines of a compiler's output that say what is wrong, five at most."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if re.search(r"\berror\b|undefined|overflowed|defined nowhere", line)] or lines
-    return "\n  ".join(told[:5]) or f"the compiler ended with status {status} and said nothing"

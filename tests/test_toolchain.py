@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from labc import process as runner
 from labc import target, toolchain
 from labc.errors import NOT_HERE, LabcError
 from labc.toolchain import Toolchain
@@ -247,7 +248,7 @@ def slow(tmp_path: Path) -> Toolchain:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="not run here: reads /proc")
 def test_a_hanging_compiler_is_stopped_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toolchain, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(runner, "TIMEOUT_S", 0.5)
     source = write(tmp_path / "f.c", "")
     began = time.monotonic()
     with pytest.raises(LabcError, match=r"f\.c: slow-cc did not end within 0\.5 s"):

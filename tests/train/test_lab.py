@@ -201,6 +201,10 @@ def test_only_binarized_weights_are_clipped_and_their_moments_are_not() -> None:
     assert (model[1].weight.abs() > 1).all()
     expected = model[0].weight.grad * (1 - 0.9)
     torch.testing.assert_close(optimizer.state[model[0].weight]["exp_avg"], expected, rtol=4 * U32, atol=0)
+    across, alpha = weight_and_alpha(torch.ones(3, 4).t())  # not contiguous, so not in pieces
+    across.grad = torch.full((4, 3), 7.0)
+    pair_optimizer(across, alpha, lr=5.0, clip=0.5).step()
+    assert torch.equal(across, torch.full((4, 3), -0.5))
     model_without = network(4, 3)
     fill_gradients(model_without, 0)
     LAB(model_without, lr=5.0, clip=math.inf).step()
@@ -293,6 +297,27 @@ def test_without_a_gradient_nothing_of_a_layer_changes() -> None:
     assert all(torch.equal(value, seen[1][name]) for name, value in optimizer.state[model[0].weight].items())
 
 
+def test_a_frozen_layer_is_left_out() -> None:
+    model = network(5, 4, 3)
+    model[0].requires_grad_(False)
+    before = copy.deepcopy(model[0].state_dict())
+    optimizer = LAB(model, weight_decay=0.1)
+    train(model, optimizer, range(2))
+    assert len(optimizer.param_groups[0]["params"]) == 2
+    assert all(torch.equal(value, before[name]) for name, value in model[0].state_dict().items())
+
+
+def test_a_complex_parameter_beside_a_binary_layer_gets_adams_step() -> None:
+    start = torch.tensor([1 + 2j, 3 - 1j])
+    weight, alpha = weight_and_alpha(torch.ones(3))
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    optimizer = LAB([{"params": [weight, ours], "pairs": [(weight, alpha)]}], foreach=True)
+    ours.grad = theirs.grad = torch.tensor([0.5 - 1j, 2j])
+    optimizer.step()
+    torch.optim.Adam([theirs], foreach=True).step()
+    assert torch.equal(ours, theirs)
+
+
 @pytest.mark.parametrize("eps", [1e-8, 1e-30])
 def test_a_dead_gradient_gives_the_mean(eps: float) -> None:
     model = network(8, 6)
@@ -322,7 +347,7 @@ def test_alpha_at_the_edges_of_float32(edge: str) -> None:
         weight.grad = gradient.clone()
         optimizer.step()
         assert torch.equal(weight, start)
-        assert alpha.item() == pytest.approx(expected, rel=1e-5)
+        assert alpha.item() == pytest.approx(expected, rel=1e-5, abs=0)
 
 
 finite = {"allow_nan": False, "allow_infinity": False}
