@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from labc import emulator, target, toolchain
+from labc import elf, emulator, target, toolchain
 from labc.emulator import EmulatorFault, Image
 from labc.errors import BAD_INPUT, FAILED, NOT_HERE, LabcError
 
@@ -289,13 +289,13 @@ def test_memory_ends_where_it_was_asked_to(zig_m4: Path) -> None:
 
 
 def test_sections_come_from_the_headers(built: tuple[Path, str]) -> None:
-    table = emulator.sections(built[0])
+    table = elf.sections(built[0])
     assert table[".data"] == 12
     assert table[".bss"] == 20
     assert table["ram"] == 32
     assert table[".image"] == table["image"] > 64
     assert table["flash"] == sum(size for name, size in table.items() if name.startswith(".") and name != ".bss")
-    assert emulator.sections(built[0].read_bytes()) == table
+    assert elf.sections(built[0].read_bytes()) == table
 
 
 def test_speed(zig_m4: Path) -> None:
@@ -338,7 +338,7 @@ def test_what_is_no_image(tmp_path: Path, zig_m4: Path) -> None:
             Image(data)
         assert caught.value.code == BAD_INPUT
     with pytest.raises(LabcError, match=r"missing\.elf: cannot be read"):
-        emulator.sections(tmp_path / "missing.elf")
+        elf.sections(tmp_path / "missing.elf")
 
 
 def test_a_segment_that_is_too_large_or_elsewhere(zig_m4: Path) -> None:
@@ -367,7 +367,7 @@ def test_damaged_files_give_an_error_or_an_image(zig_m4: Path) -> None:
                 bad[draw.randrange(low, low + 200 if low == 16 else len(bad))] = draw.choice((0, 1, 0x7F, 0x80, 0xFF, draw.randrange(256)))
         try:
             Image(bytes(bad))
-            emulator.sections(bytes(bad))
+            elf.sections(bytes(bad))
         except LabcError:
             refused += 1
     assert 20 < refused < 200

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labc import emulator, toolchain
+from labc import elf, emulator, toolchain
 from labc.ir.core import Array
 from labc.library import Library
 from labc.plan.core import Plan
@@ -121,4 +121,4 @@ def chip(folder: Path, made: Plan, tools: toolchain.Toolchain, work: Path) -> tu
     cpu = made.target.cpu or ""
     whole = link(folder, made.name, made.target, tools, ("run", "predict", "self_test"), work / "check.elf")
     lean = link(folder, made.name, made.target, tools, ("run", "predict"), work / "size.elf")
-    return ChipRunner(emulator.Image(whole, cpu), made), emulator.sections(lean)
+    return ChipRunner(emulator.Image(whole, cpu), made), elf.sections(lean)

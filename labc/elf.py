@@ -1,0 +1,115 @@
+"""Read the ELF image of a Cortex-M program, with suspicion: sizes are bounded, ranges checked, damage is an error."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from labc.errors import NOT_HERE, LabcError
+
+LARGEST = 64 << 20  # bytes of an ELF file, and of what it loads
+IMAGE_END = 0x4000_0000  # ARMv7-M ARM B3.1: code and SRAM lie below, peripherals follow
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A function or object of the image: `address` has no Thumb bit, `size` is in bytes."""
+
+    address: int
+    size: int
+    kind: str  # "function" or "object"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Memory to load: `data` at `address` (and, where .data waits in flash, at `load_address`), zeros up to `size` bytes."""
+
+    address: int
+    load_address: int
+    size: int
+    data: bytes
+    writable: bool
+
+
+@dataclass(frozen=True)
+class Elf:
+    """What labc reads of an ELF image; `sections` is (name, bytes, writable, occupies the file), allocated ones only."""
+
+    segments: tuple[Segment, ...]
+    symbols: dict[str, Symbol]
+    sections: tuple[tuple[str, int, bool, bool], ...]
+
+
+def sections(elf: Path | bytes) -> dict[str, int]:
+    """Bytes of an ELF image by its section headers.
+
+    Each allocated section by its name, and three sums: "flash" (all that is stored, the initial values of .data too), "ram" (all
+    that is writable: .data and .bss), and "image" (the start-up code and vectors, part of "flash", that a network does not need).
+    Stack and arena are not in it.
+    """
+    found = read_elf(elf).sections
+    table: dict[str, int] = {}
+    for name, size, _, _ in found:
+        table[name] = table.get(name, 0) + size
+    flash = sum(size for _, size, _, stored in found if stored)
+    ram = sum(size for _, size, writable, _ in found if writable)
+    return table | {"flash": flash, "ram": ram, "image": table.get(".image", 0)}
+
+
+def read_elf(source: Path | bytes) -> Elf:
+    """The image in a file or in bytes; LabcError if it is not a bounded, complete, 32-bit little-endian Arm executable."""
+    place = "image" if isinstance(source, bytes) else str(source)
+    try:
+        if not isinstance(source, bytes) and source.stat().st_size > LARGEST:
+            raise LabcError(f"{place}: larger than {LARGEST >> 20} MiB; give the ELF file of an image")
+        data = source if isinstance(source, bytes) else source.read_bytes()
+    except OSError as error:
+        raise LabcError(f"{place}: cannot be read ({error.strerror}); build the image first") from error
+    # Magic, 32-bit, little-endian; then type executable, machine Arm (System V ABI, "ELF Header"; AAELF32).
+    if len(data) > LARGEST or data[:6] != b"\x7fELF\x01\x01" or data[16:20] != struct.pack("<HH", 2, 40):
+        raise LabcError(f"{place}: not a 32-bit little-endian Arm ELF executable; link it with labc")
+    try:
+        return _parse(data)
+    except ImportError as error:
+        raise LabcError(f"{place}: the wheel pyelftools does not load ({error}); pip install 'labc[cross]'", code=NOT_HERE) from error
+    except LabcError as error:
+        raise LabcError(f"{place}: {error}; build it again") from error
+    except Exception as error:  # pyelftools meets a damaged file with whatever exception comes first
+        raise LabcError(f"{place}: a damaged ELF file ({type(error).__name__}: {error}); build it again") from error
+
+
+def _parse(data: bytes) -> Elf:
+    from io import BytesIO
+
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.sections import SymbolTableSection
+
+    elf = ELFFile(BytesIO(data))
+    if elf.num_segments() > 64 or elf.num_sections() > 4096:
+        raise LabcError(f"{elf.num_segments()} segments and {elf.num_sections()} sections are too many")
+    segments: list[Segment] = []
+    for part in elf.iter_segments("PT_LOAD"):
+        start, stored, size = part["p_offset"], part["p_filesz"], part["p_memsz"]
+        if stored > size or start + stored > len(data):
+            raise LabcError("a segment ends after the file does")
+        if max(part["p_vaddr"], part["p_paddr"]) + size > IMAGE_END or sum(s.size for s in segments) + size > LARGEST:
+            raise LabcError(f"a segment of {size} bytes at {part['p_vaddr']:#x} does not lie in a Cortex-M's code and SRAM")
+        if size:
+            segments.append(Segment(part["p_vaddr"], part["p_paddr"], size, data[start : start + stored], bool(part["p_flags"] & 2)))
+    headers = []
+    for section in elf.iter_sections():
+        if section["sh_type"] != "SHT_NOBITS" and section["sh_offset"] + section["sh_size"] > len(data):
+            raise LabcError(f"section {section.name!r} ends after the file does")
+        if section["sh_flags"] & 2 and section["sh_size"]:
+            headers.append((section.name, section["sh_size"], bool(section["sh_flags"] & 1), section["sh_type"] != "SHT_NOBITS"))
+    table = elf.get_section_by_name(".symtab")
+    if not isinstance(table, SymbolTableSection) or table.num_symbols() > 200_000:
+        raise LabcError("no symbol table (it was stripped), or one without end")
+    kinds = {"STT_FUNC": "function", "STT_OBJECT": "object"}
+    known: dict[str, Symbol] = {}
+    for entry in table.iter_symbols():
+        kind = kinds.get(entry["st_info"]["type"])
+        if kind and entry["st_shndx"] != "SHN_UNDEF" and (entry.name not in known or entry["st_info"]["bind"] != "STB_LOCAL"):
+            known[entry.name] = Symbol(entry["st_value"] & ~(kind == "function"), entry["st_size"], kind)
+    return Elf(tuple(segments), known, tuple(headers))
