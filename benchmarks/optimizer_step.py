@@ -94,7 +94,7 @@ def summary(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 def table(title: str, rows: dict[str, dict[str, float]]) -> Table:
     result = Table(title=title, title_justify="left")
     result.add_column("optimizer")
-    for heading in ("median ms", "quartiles ms", "least ms", f"median / {REFERENCE}"):
+    for heading in ("median ms", "quartiles ms", "least ms", "ratio"):
         result.add_column(heading, justify="right")
     for name, row in rows.items():
         spread = f"{row['low_ms']:.1f} to {row['high_ms']:.1f}"
@@ -119,6 +119,7 @@ def main() -> int:
     console = Console()
     console.print(f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, torch {machine['torch']}, load {load}")
     console.print(f"network {'-'.join(map(str, WIDTHS))}, batch {BATCH}, {arguments.rounds} rounds after {WARM_UP}")
+    console.print(f"ratio: of the medians, to {REFERENCE}")
     console.print(table("Step", step))
     console.print(table("Training step", training))
     if arguments.json:

@@ -62,10 +62,18 @@ def write(folder: Path, tree: Mapping[str, str]) -> None:
 
 @contextmanager
 def swapped(out: Path) -> Iterator[Path]:
-    """A folder beside `out` to fill; it takes `out`'s place at the end, or vanishes if anything fails on the way."""
-    out = out.absolute()
-    if out.exists() and not _ours(out):
-        raise LabcError(f"{out}: exists and was not made by labc; name another folder with -o, or remove it")
+    """A folder beside `out` to fill; it takes `out`'s place at the end, or vanishes if anything fails on the way.
+
+    Links are followed: a link stays one, and the folder it names is replaced.
+    """
+    try:
+        out, here = out.resolve(), Path.cwd()
+    except (OSError, RuntimeError) as error:  # the current folder is gone; before Python 3.13, links that lead in a circle
+        raise LabcError(f"{out}: cannot be written ({error}); name another folder with -o") from error
+    if out.exists() and (reason := _not_ours(out)):
+        raise LabcError(f"{out}: {reason}; name another folder with -o, or remove it")
+    if out.exists() and here.is_relative_to(out):
+        raise LabcError(f"{out}: is the folder you are in, and would be replaced; name another folder with -o")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         place = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -85,16 +93,21 @@ def swapped(out: Path) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _ours(out: Path) -> bool:
-    """Whether `out` is an empty folder, or one that labc wrote."""
-    if not out.is_dir():
-        return False
+def _not_ours(out: Path) -> str | None:
+    """None if `out` may be replaced, being an empty folder or one that labc wrote and nobody added to; else the reason why not."""
+    strange = "exists and was not made by labc"
     try:
-        if not any(out.iterdir()):
-            return True
-        return "labc" in json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
+        if out.is_dir() and not any(out.iterdir()):
+            return None
+        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        if "labc" not in manifest:
+            return strange
+        listed = {MANIFEST, *manifest["files"]}
+        inside = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_symlink() or not p.is_dir()}
+    except (OSError, ValueError, TypeError, KeyError):
+        return strange
+    added = min(inside - listed, default=None)
+    return f"holds {added}, which labc did not write" if added else None
 
 
 def sha256(path: Path) -> str:

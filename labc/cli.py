@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from labc import __version__
-from labc.errors import FAILED, INTERRUPTED, NOT_HERE, OK, LabcError
+from labc.errors import BAD_INPUT, FAILED, INTERRUPTED, NOT_HERE, OK, LabcError
 
 _EXIT_CODES = """\
 exit codes:
@@ -26,20 +27,36 @@ exit codes:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; errors go to standard error, one line each, without a traceback."""
+    _open_streams()
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.command(arguments)
-        sys.stdout.flush()
     except LabcError as error:
-        print(f"labc: {error}", file=sys.stderr)
+        _tell(str(error))
         return error.code
+    except OSError as error:  # a full disk, a current folder that was deleted: what the machine refuses, the user can mend
+        _tell(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
+        return BAD_INPUT
     except KeyboardInterrupt as stop:
-        print(f"labc: {str(stop) or 'interrupted'}", file=sys.stderr)
+        _tell(str(stop) or "interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader (head, less) has gone; say nothing more
-        return OK
     return code
+
+
+def _open_streams() -> None:
+    """A closed output is one that nobody reads; a character that an output cannot spell (a file name's) is escaped, not an error."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (it is open as long as the process)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _tell(text: str) -> None:
+    """One line to standard error, if anybody reads it."""
+    with contextlib.suppress(OSError):
+        print(f"labc: {text}", file=sys.stderr, flush=True)
 
 
 def _train(a: argparse.Namespace) -> int:
@@ -62,7 +79,7 @@ def _train(a: argparse.Namespace) -> int:
         resume=a.resume,
         progress=not a.json,
     )
-    return _print(a, result.data(), lambda console: console.print(str(result), highlight=False, soft_wrap=True))
+    return _print(a, result.data(), lambda console: console.print(str(result), highlight=False, markup=False, soft_wrap=True))
 
 
 def _inspect(a: argparse.Namespace) -> int:
@@ -93,7 +110,9 @@ def _build(a: argparse.Namespace) -> int:
     return _print(
         a,
         manifest | {"dir": str(folder)},
-        lambda console: console.print("\n".join([f"{folder}: {facts}", *(f"  {f}" for f in files)]), highlight=False),
+        lambda console: console.print(
+            "\n".join([f"{folder}: {facts}", *(f"  {f}" for f in files)]), highlight=False, markup=False, soft_wrap=True
+        ),
     )
 
 
@@ -127,16 +146,22 @@ def _doctor(a: argparse.Namespace) -> int:
 
 def _say(step: str, a: argparse.Namespace) -> None:
     if not a.json:
-        print(f"labc: {step} ...", file=sys.stderr, flush=True)
+        _tell(f"{step} ...")
 
 
 def _print(a: argparse.Namespace, plain: Any, show: Callable[[Any], None]) -> int:
-    if a.json:
-        print(json.dumps(plain, indent=2, ensure_ascii=False))
-    else:
-        from rich.console import Console
+    try:
+        if a.json:
+            print(json.dumps(plain, indent=2))
+        else:
+            from rich.console import Console
 
-        show(Console(soft_wrap=False, width=None if sys.stdout.isatty() else 120))
+            show(Console(soft_wrap=False, width=None if sys.stdout.isatty() else 120))
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still in the buffer must not fail again at the end
+        if not isinstance(error, BrokenPipeError):  # then the reader (head, less) has seen enough
+            raise LabcError(f"standard output: cannot be written ({error.strerror}); send it elsewhere") from error
     return OK
 
 
@@ -167,16 +192,15 @@ def _bar(a: argparse.Namespace) -> Iterator[Callable[[str, int, int], None]]:
 
 def _save(path: Path, plain: Any) -> None:
     try:
-        path.write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise LabcError(f"{path}: cannot be written ({error.strerror}); name another file") from error
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if not 0 < value <= 10_000_000:
-        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 10,000,000")
-    return value
+    if not text.isdecimal() or not 0 < int(text) <= 10_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 1 and 10,000,000")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:

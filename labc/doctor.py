@@ -81,21 +81,29 @@ def data(rows: list[TargetRow] | list[Tool]) -> list[dict[str, Any]]:
 
 def show_targets(console: Any, rows: list[TargetRow]) -> None:
     """The table of targets."""
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("target", "what it is", "built with", "checked on", title="targets", title_justify="left")
     for row in rows:
-        built, run = (f"[{'green' if fine else 'yellow'}]{text}[/]" for fine, text in ((row.builds, row.with_), (row.runs, row.on)))
+        built, run = (f"[{'green' if fine else 'yellow'}]{escape(text)}[/]" for fine, text in ((row.builds, row.with_), (row.runs, row.on)))
         table.add_row(row.target, row.description, built, run)
     console.print(table)
 
 
 def show_survey(console: Any, rows: list[Tool]) -> None:
     """The table of tools; a missing one says what to do."""
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("tool", "for", "here", "if it is missing", title="tools", title_justify="left")
     for row in rows:
-        here = f"[green]{row.detail or 'yes'}[/]" if row.found else f"[yellow]no[/] ({row.detail})" if row.detail else "[yellow]no[/]"
-        table.add_row(row.tool, row.purpose, here, "" if row.found else row.remedy)
+        here = (
+            f"[green]{escape(row.detail) or 'yes'}[/]"
+            if row.found
+            else f"[yellow]no[/] ({escape(row.detail)})"
+            if row.detail
+            else "[yellow]no[/]"
+        )
+        table.add_row(row.tool, row.purpose, here, "" if row.found else escape(row.remedy))
     console.print(table)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from labc import bench, emit, emulator, golden, library, passes, plan, report, toolchain
+from labc import bench, emit, emulator, golden, kernels, library, passes, plan, report, toolchain
 from labc import build as writer
 from labc import target as targets
 from labc.check import Verdict, samples
@@ -33,6 +33,12 @@ _C_WORDS = re.compile(
     "operator|or|or_eq|private|protected|public|register|reinterpret_cast|requires|restrict|return|short|signed|sizeof|static|"
     "static_assert|static_cast|struct|switch|template|this|thread_local|throw|true|try|typedef|typeid|typename|union|unsigned|"
     "using|virtual|void|volatile|wchar_t|while|xor|xor_eq"
+)
+
+# Headers of C11 (7.1.2 of the standard) and of POSIX that firmware commonly includes: NAME.h must not hide one of them.
+_C_HEADERS = re.compile(
+    "assert|complex|ctype|errno|fcntl|fenv|float|inttypes|iso646|limits|locale|math|memory|pthread|setjmp|signal|stdalign|stdarg|stdatomic|"
+    "stdbool|stddef|stdint|stdio|stdlib|stdnoreturn|string|strings|tgmath|threads|time|uchar|unistd|wchar|wctype"
 )
 
 Progress = Callable[[str], None]
@@ -117,6 +123,8 @@ def compile(
     made = planned(compiled, wanted)
     folder = Path(out) if out is not None else Path(f"{compiled.name}-{wanted.name}")
     if keep is not None:
+        if Path(keep).resolve().is_relative_to(folder.resolve()):
+            raise LabcError(f"--keep: {keep} lies in {folder}, which a build replaces as a whole; name a folder outside it")
         keep_stages(compiled, made, Path(keep))
     return write(made, tools, folder, progress)
 
@@ -144,7 +152,10 @@ def c_name(name: str | None, path: Path) -> str:
         raise LabcError(
             f"name {wanted!r}: not a C identifier of 1 to 40 letters, digits and _ that begins with a letter; give one with --name"
         )
-    if _C_WORDS.fullmatch(wanted.lower()) or wanted.lower().startswith("labc_"):
+    # As file names too: src/ holds kernels.h and a file per ISA, and some file systems do not tell cases apart.
+    file = wanted.lower()
+    ours = file in ("labc", "kernels", *kernels.table().isas) or file.startswith("labc_")
+    if ours or _C_WORDS.fullmatch(file) or _C_HEADERS.fullmatch(file):
         raise LabcError(f"name {wanted!r}: is taken by C, C++ or labc itself; give another with --name")
     return wanted
 

@@ -18,7 +18,7 @@ def vectors(graph: Graph, digest: str) -> tuple[Vector, ...]:
     """Up to eight vectors for machine IR `graph`: inputs are SHAKE-256 of the digest, so that anyone can draw them again."""
     entry = graph.types[graph.input().name]
     outputs = graph.types[graph.output].size
-    count = max(1, min(MOST, FLASH_BYTES // (entry.size + 4 * outputs)))
+    count = max(1, min(MOST, FLASH_BYTES // (entry.size + 4 * outputs + 4)))
     stream = hashlib.shake_256(digest.encode()).digest(count * entry.size)
     x: Array = np.frombuffer(stream, np.int8 if entry.element == "i8" else np.uint8).reshape(count, entry.size)
     scores = run(graph, x)[graph.output]

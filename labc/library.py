@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,10 @@ _MOST = 1 << 28  # values or bytes a manifest may claim
 
 
 class Library:
-    """A network in C, callable on arrays: `library(x)` gives the scores, `library.predict(x)` the classes."""
+    """A network in C, callable on arrays: `library(x)` gives the scores, `library.predict(x)` the classes.
+
+    Threads may share one: it has one arena, so their calls take turns. Load it again for calls at the same time.
+    """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         """Open the shared library that `manifest` describes. Raises LabcError where the two do not fit."""
@@ -45,7 +50,8 @@ class Library:
         if binary is None:
             raise LabcError(f"{folder}: built for {manifest.get('target')}, not for this machine; build with --target host")
         try:
-            if hashlib.sha256(binary.read_bytes()).hexdigest() != files[binary.relative_to(folder).as_posix()]:
+            code = binary.read_bytes()
+            if hashlib.sha256(code).hexdigest() != files[binary.relative_to(folder).as_posix()]:
                 raise LabcError(f"{binary}: is not the file the manifest lists; build the library again")
             self.ffi = cffi.FFI()
             self.ffi.cdef(
@@ -53,7 +59,11 @@ class Library:
                 f"int {self.name}_predict(const {ctype} *input, void *arena);"
                 f"int {self.name}_self_test(void *arena);"
             )
-            self.lib = self.ffi.dlopen(str(binary.absolute()))
+            # From a copy under a name of its own: for a path it knows, dlopen gives what it loaded there before.
+            with tempfile.TemporaryDirectory(prefix="labc-load-", ignore_cleanup_errors=True) as place:
+                copy = Path(place, binary.name)
+                copy.write_bytes(code)
+                self.lib = self.ffi.dlopen(str(copy))
             for what in ("run", "predict", "self_test"):
                 self.function(what)
         except AttributeError as error:
@@ -64,6 +74,7 @@ class Library:
         raw = np.zeros(arena_bytes + arena_align, np.uint8)
         start = -raw.ctypes.data % arena_align
         self.arena = raw[start : start + arena_bytes]
+        self._turn = threading.Lock()
 
     def function(self, what: str) -> Any:
         """The C function NAME_`what`."""
@@ -97,19 +108,22 @@ class Library:
         scores = np.empty((len(x), self.output_size), np.float32)
         run, ffi = self.function("run"), self.ffi
         arena = ffi.cast("void *", self.arena.ctypes.data)
-        for i in range(len(x)):
-            self._call(run(self.pointer(x[i]), ffi.cast("float *", scores[i].ctypes.data), arena))
+        with self._turn:
+            for row, out in zip(x, scores, strict=True):
+                self._call(run(self.pointer(row), ffi.cast("float *", out.ctypes.data), arena))
         return scores
 
     def predict(self, x: NDArray[Any]) -> NDArray[np.int32]:
         """Classes int32 [n]: the index of the largest score, the lowest on ties."""
         x = self._batch(x)
         predict, arena = self.function("predict"), self.ffi.cast("void *", self.arena.ctypes.data)
-        return np.array([self._call(predict(self.pointer(row), arena)) for row in x], np.int32)
+        with self._turn:
+            return np.array([self._call(predict(self.pointer(row), arena)) for row in x], np.int32)
 
     def self_test(self) -> int:
         """0 if the golden vectors give the reference's bits, else the number of the first that does not."""
-        return self._call(self.function("self_test")(self.ffi.cast("void *", self.arena.ctypes.data)))
+        with self._turn:
+            return self._call(self.function("self_test")(self.ffi.cast("void *", self.arena.ctypes.data)))
 
 
 def load(folder: Path | str) -> Library:

@@ -95,6 +95,8 @@ def _row(graph: Graph, node: Node) -> LayerRow:
             packed = 4 * n  # becomes one threshold per channel
         case layers.Affine():
             packed = 8 * n
+        case layers.Sign() if isinstance(graph.by_name[node.inputs[0]], layers.Dense):
+            packed = 4 * n  # no affine before it, and still one threshold per channel
         case layers.Requantize():
             packed = 12 * n
     return LayerRow(node.name, node.kind(), takes, str(graph.types[node.name]), weights, one_bit, why, macs, packed)
@@ -109,9 +111,10 @@ def data(value: Any) -> Any:
 
 def show_layers(console: Any, title: str, table_rows: list[LayerRow], build: str | None, notes: tuple[str, ...]) -> None:
     """The `inspect` table; `build` is None if the network can be built, else the reason."""
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for heading in ("layer", "kind", "takes", "gives", "weights", "1-bit"):
         table.add_column(heading, overflow="fold")
     for heading in ("MACs", "packed bytes"):
@@ -124,16 +127,15 @@ def show_layers(console: Any, title: str, table_rows: list[LayerRow], build: str
     table.add_section()
     table.add_row("total", "", "", "", "", "", f"{macs:,}", f"{packed:,}")
     console.print(table)
-    for row in table_rows:
-        if row.why_not:
-            console.print(f"[red]not 1-bit[/]  {row.layer}: {row.why_not}", soft_wrap=True, highlight=False)
-    for note in notes:
-        console.print(f"normalised  {note}", soft_wrap=True, highlight=False)
-    console.print("[green]can be built[/]" if build is None else f"[red]cannot be built[/]  {build}", soft_wrap=True, highlight=False)
+    lines = [f"[red]not 1-bit[/]  {row.layer}: {escape(row.why_not)}" for row in table_rows if row.why_not]
+    lines += [f"normalised  {escape(note)}" for note in notes]
+    lines.append("[green]can be built[/]" if build is None else f"[red]cannot be built[/]  {escape(build)}")
+    console.print("\n".join(lines), soft_wrap=True, highlight=False)
 
 
 def show_check(console: Any, checked: Checked) -> None:
     """The verdicts of one target, and what the network costs there."""
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=f"{checked.name} on {checked.target} ({checked.compiler}), model {checked.digest[:12]}", title_justify="left")
@@ -141,7 +143,7 @@ def show_check(console: Any, checked: Checked) -> None:
     table.add_column("verdict")
     table.add_column("what was compared", overflow="fold")
     for verdict in checked.verdicts:
-        table.add_row(verdict.what, f"[{_STYLE[verdict.status]}]{verdict.status}[/]", verdict.detail)
+        table.add_row(verdict.what, f"[{_STYLE[verdict.status]}]{verdict.status}[/]", escape(verdict.detail))
     console.print(table)
     for what, value in costs(checked):
         console.print(f"  {what:<24}{value}", highlight=False, soft_wrap=True)
@@ -158,7 +160,7 @@ def costs(checked: Checked) -> list[tuple[str, str]]:
         lines.append(("dead channels", f"{checked.dead_channels} never change sign; computed exactly"))
     if chip:
         lines.append(("flash", f"{chip.flash:,} bytes (code and constants, from the linked ELF)"))
-        lines.append(("RAM", f"{chip.ram:,} bytes (arena {chip.arena:,} + stack {chip.stack:,} + data)"))
+        lines.append(("RAM", f"{chip.ram:,} bytes (arena {chip.arena:,} + stack {chip.stack:,} + data; input and output are the caller's)"))
         lines.append(("instructions", f"{chip.instructions:,} per inference (run), {chip.predict_instructions:,} (predict)"))
     if timing:
         lines.append(

@@ -57,6 +57,40 @@ def test_an_old_library_is_replaced_and_a_stranger_is_not(digits_like: Path, tmp
         labc.compile(digits_like, "host", out=tmp_path / "file")
 
 
+def test_a_file_that_was_added_is_not_lost(digits_like: Path, tmp_path: Path) -> None:
+    out = labc.compile(digits_like, "host", out=tmp_path / "out")
+    (out / "src" / "main.c").write_text("mine")
+    with pytest.raises(LabcError, match=r"holds src/main\.c, which labc did not write; name another folder with -o"):
+        labc.compile(digits_like, "host", out=out)
+    assert (out / "src" / "main.c").read_text() == "mine"
+
+
+def test_a_link_stays_a_link(digits_like: Path, tmp_path: Path) -> None:
+    labc.compile(digits_like, "host", out=tmp_path / "real", name="first")
+    (tmp_path / "link").symlink_to("real")
+    labc.compile(digits_like, "host", out=tmp_path / "link", name="second")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "include" / "second.h").is_file()
+    assert {p.name for p in tmp_path.iterdir() if p.name.startswith((".", "real", "link"))} == {"real", "link"}
+
+
+@pytest.mark.parametrize("where", [".", ".."])
+def test_the_folder_one_is_in_is_not_replaced(where: str, digits_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = labc.compile(digits_like, "host", out=tmp_path / "out")
+    before = tree(out)
+    monkeypatch.chdir(out if where == "." else out / "src")
+    with pytest.raises(LabcError, match="is the folder you are in"):
+        labc.compile(digits_like, "host", out=where)
+    assert tree(out) == before
+
+
+@pytest.mark.parametrize("keep", ["out", "out/stages"])
+def test_stages_are_not_kept_where_a_build_would_remove_them(keep: str, digits_like: Path, tmp_path: Path) -> None:
+    with pytest.raises(LabcError, match=r"--keep: .* which a build replaces as a whole"):
+        labc.compile(digits_like, "host", out=tmp_path / "out", keep=tmp_path / keep)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_failed_build_leaves_the_old_library(digits_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = labc.compile(digits_like, "host", out=tmp_path / "out")
     before = tree(out)

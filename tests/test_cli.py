@@ -167,6 +167,9 @@ def test_targets_and_doctor(capsys: pytest.CaptureFixture[str]) -> None:
         (["build", "MODEL", "--name", "while"], "name 'while': is taken"),
         (["check", "MODEL", "--target", "arm", "--time"], "--time: arm is not this machine"),
         (["check", "MODEL", "--inputs", "no.npy"], "no.npy: No such file"),
+        (["check", "MODEL", "--inputs", "huge.npy"], "huge.npy: not a plain .npy array"),
+        (["check", "MODEL", "--inputs", "deep.npy"], "deep.npy: not a plain .npy array"),
+        (["check", "MODEL", "--seed", "-1"], "seed -1: is negative"),
         (["inspect", "no.onnx"], "no.onnx: No such file"),
         (["train", "mnist-mlp", "--data", "no-such-folder", "--out", "run"], "no-such-folder"),
     ],
@@ -180,6 +183,8 @@ def test_errors_are_one_line_and_code_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for name, header in (("huge", "{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000, 64)}"), ("deep", "[" * 3000)):
+        Path(f"{name}.npy").write_bytes(b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header.encode())
     code, out, err = out_of(capsys, *[str(digits_like) if a == "MODEL" else a for a in arguments])
     assert code == errors.BAD_INPUT
     assert message in err
@@ -229,3 +234,72 @@ def test_a_reader_that_leaves_is_no_error(digits_like: Path) -> None:
         ["sh", "-c", f"{sys.executable} -m labc.cli inspect {digits_like} | true"], check=False, capture_output=True, text=True
     )
     assert "Traceback" not in run.stderr
+
+
+def test_what_stands_in_brackets_is_shown(
+    digits_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """rich takes [cross] for markup: a remedy without it would send people to the wrong package."""
+    from labc import emulator, toolchain
+
+    path = tmp_path / "net[bold].onnx"
+    shutil.copy(digits_like, path)
+    assert str(path) in out_of(capsys, "inspect", str(path))[1].replace("\n", "")
+    monkeypatch.setattr(emulator, "available", lambda: "hidden; pip install 'labc[cross]'")
+    assert "'labc[cross]'" in out_of(capsys, "check", str(digits_like), "--target", "arm", "--samples", "3")[1]
+    assert "'labc[cross]'" in out_of(capsys, "targets")[1]
+    monkeypatch.setattr(toolchain, "_inspect", lambda name, target: "hidden [for] this test")
+    out = out_of(capsys, "doctor")[1]
+    assert "'labc[cross]'" in out
+    assert "[for]" in out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="not run here: shells and /dev (needs no tool)")
+@pytest.mark.parametrize(
+    ("arguments", "redirected", "code", "told"),
+    [
+        ("inspect MODEL", ">&-", 0, ""),
+        ("check MODEL --samples 5", ">&- 2>&-", 0, ""),
+        ("inspect MODEL", "> /dev/full", 2, "standard output: cannot be written (No space left on device)"),
+        ("inspect MODEL --json", "> /dev/full", 2, "standard output: cannot be written (No space left on device)"),
+        ("inspect MODEL", "2>&-", 0, "can be built"),
+        ("build no.onnx --json", "2>&-", 2, ""),
+        ("build MODEL -o out --json > out.json", "2> /dev/full", 0, ""),
+    ],
+)
+def test_outputs_that_take_nothing(arguments: str, redirected: str, code: int, told: str, digits_like: Path, tmp_path: Path) -> None:
+    if "/dev/full" in redirected and not Path("/dev/full").exists():
+        not_run_here("a full disk", "no /dev/full")
+        return
+    command = f"{sys.executable} -m labc.cli {arguments.replace('MODEL', str(digits_like))} {redirected}"
+    run = subprocess.run(["sh", "-c", command], check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == code, run.stderr
+    assert told in run.stdout + run.stderr
+    assert "Traceback" not in run.stderr
+    assert "Exception ignored" not in run.stderr
+    assert told or run.stdout == ""
+
+
+def test_names_that_the_output_cannot_spell(digits_like: Path, tmp_path: Path) -> None:
+    shutil.copy(digits_like, tmp_path / "größe.onnx")
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    for more in ([], ["--json"]):
+        command = [sys.executable, "-m", "labc.cli", "inspect", "größe.onnx", *more]
+        run = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path, env=environment)
+        assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["model"] == "größe.onnx"
+
+
+def test_inspect_counts_what_the_library_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A sign without an affine before it costs a threshold per channel all the same."""
+    w = zoo.Writer()
+    w.body = True
+    rng = np.random.default_rng(0)
+    x = w.op("Cast", ["input"], "bytes", to=1)
+    x = w.op("MatMul", [x, w.const("w1", rng.choice(np.float32([-1, 1]), (20, 12)))], "fc1")
+    x = w.op("BipolarQuant", [x, w.const("one", np.float32(1))], "sign1", domain=zoo.QONNX)
+    w.op("MatMul", [x, w.const("w2", rng.choice(np.float32([-1, 1]), (12, 3)))], "fc2")
+    path = zoo.save(w.model(20, 3), tmp_path / "net.onnx")
+    told = json.loads(out_of(capsys, "inspect", str(path), "--json")[1])
+    built = json.loads(out_of(capsys, "build", str(path), "-o", str(tmp_path / "out"), "--json")[1])
+    assert sum(row["packed_bytes"] for row in told["layers"]) == built["constants"]["bytes"]

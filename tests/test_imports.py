@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"ir", "frontend", "check", "bench"},
     "doctor": {"target", "toolchain", "emulator"},
     "driver": {
-        "ir", "passes", "frontend", "golden", "plan", "emit", "build", "target",
+        "ir", "passes", "frontend", "kernels", "golden", "plan", "emit", "build", "target",
         "toolchain", "library", "emulator", "check", "bench", "report",
     },
     "cli": {"driver", "report", "doctor", "train", "__version__"},

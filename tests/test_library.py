@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +96,22 @@ def test_a_library_that_was_changed(built: Path, tmp_path: Path) -> None:
 def test_an_arm_library_is_not_loaded_here(tmp_path: Path, digits_like: Path) -> None:
     with pytest.raises(LabcError, match="built for arm, not for this machine; build with --target host"):
         labc.load(labc.compile(digits_like, "arm", out=tmp_path / "arm"))
+
+
+def test_a_library_built_again_is_the_new_one(tmp_path: Path) -> None:
+    """Also while the old one is still in use: dlopen remembers paths."""
+    rng = np.random.default_rng(3)
+    x = rng.integers(0, 256, (4, 12)).astype(np.uint8)
+    paths = [zoo.save(zoo.own(zoo.random_layers(rng, [12, 9, 4])), tmp_path / f"{i}.onnx") for i in range(2)]
+    libraries = [labc.load(labc.compile(path, "host", out=tmp_path / "net", name="net")) for path in paths]
+    want = [labc.load(labc.compile(path, "host", out=tmp_path / path.stem, name="net"))(x).tolist() for path in paths]
+    assert want[0] != want[1]
+    assert [library(x).tolist() for library in libraries] == want
+
+
+def test_threads_may_share_a_library(built: Path) -> None:
+    library = labc.load(built)
+    x = np.random.default_rng(0).integers(0, 256, (2000, 12)).astype(np.uint8)
+    want = library(x).tolist()
+    with ThreadPoolExecutor(4) as pool:
+        assert all(scores.tolist() == want for scores in pool.map(lambda _: library(x), range(12)))

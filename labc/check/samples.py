@@ -13,7 +13,12 @@ MOST_BYTES = 1 << 30
 
 
 def draw(entry: Type, samples: int, seed: int) -> Array:
-    """`samples` inputs [n, *shape] of an integer type: all least, all zero, all greatest, alternating, then random ones of many ranges."""
+    """`samples` inputs [n, *shape] of an integer type: all least, all zero, all greatest, alternating, then random ones of many ranges.
+
+    Raises LabcError for a negative seed.
+    """
+    if seed < 0:
+        raise LabcError(f"seed {seed}: is negative; give 0 or a larger number with --seed")
     rng = np.random.default_rng(seed)
     info = np.iinfo(DTYPES[entry.element])
     x = np.empty((samples, entry.size), DTYPES[entry.element])
@@ -39,9 +44,11 @@ def from_file(path: Path, entry: Type) -> Array:
         if path.stat().st_size > MOST_BYTES:
             raise LabcError(f"{path}: more than {MOST_BYTES >> 20} MiB; check fewer inputs at a time")
         x = np.load(path, allow_pickle=False)
+    except LabcError:
+        raise
     except OSError as error:
         raise LabcError(f"{path}: {error.strerror or 'not a .npy file'}; save inputs with numpy.save") from error
-    except (ValueError, EOFError) as error:
+    except Exception as error:  # NumPy meets a damaged header with whatever exception comes first, MemoryError included
         raise LabcError(f"{path}: not a plain .npy array; save inputs with numpy.save") from error
     if not isinstance(x, np.ndarray) or x.dtype != DTYPES[entry.element]:
         raise LabcError(f"{path}: holds {getattr(x, 'dtype', 'several arrays')}, the network takes {DTYPES[entry.element]}; convert it")

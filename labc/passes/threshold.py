@@ -56,8 +56,8 @@ def chain_of(graph: Graph, sign: layers.Sign) -> tuple[machine.MatVec, tuple[Nod
 def bisect(chain: tuple[Node, ...], low: Array, high: Array) -> tuple[Array, Array]:
     """Which channels fall, bool [N], and T, int64 [N]: the chain's sign is +1 ⇔ sum ≥ T, or, falling, −sum ≥ T.
 
-    A channel whose sign never changes gets the least sum (always +1) or the greatest + 1 (never). Raises LabcError if the
-    chain's sign at T − 1 and T is not −1 and +1 (a chain that is not monotone).
+    A channel whose sign never changes gets the least sum (always +1) or the greatest + 1 (never). The chain must be monotone:
+    a search by halves cannot see that it is not, `prove` would. Raises LabcError if the sign at T − 1 and T is not −1 and +1.
     """
 
     def positive(sums: Array) -> Array:
@@ -82,7 +82,9 @@ def bisect(chain: tuple[Node, ...], low: Array, high: Array) -> tuple[Array, Arr
     below = left > none
     wrong |= below & positive(np.where(below, reached - step, high))
     if wrong.any():
-        raise chain[0].fail(f"channel {int(np.argmax(wrong))} is not monotone", "this is a fault in labc; please report it")
+        raise chain[0].fail(
+            f"the sign of channel {int(np.argmax(wrong))} does not change at its threshold", "this is a fault in labc; please report it"
+        )
     return falling, thresholds
 
 

@@ -170,8 +170,11 @@ def _flattens(arguments: tuple[Any, ...], shapes: set[fx.Node]) -> bool:
 
 
 def check_finite(step: Step) -> None:
-    """Raises LabcError naming the layer and the parameter or statistic that holds NaN or infinity."""
+    """Raises LabcError naming the layer and the parameter or statistic that holds NaN or infinity, or has less than float32."""
     for name, value in [*step.module.named_parameters(), *step.module.named_buffers()]:
+        if value.dtype in (torch.float16, torch.bfloat16):
+            kind = str(value.dtype).removeprefix("torch.")
+            raise LabcError(f"{step.name}.{name}: {kind}, to which torch rounds every score; call model.float() first, and evaluate that")
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             count = int((~torch.isfinite(value)).sum())
             raise LabcError(

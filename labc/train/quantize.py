@@ -76,7 +76,8 @@ def quantize(model: nn.Module, inputs: Tensor) -> Chain:
     """A new, evaluation-only module with 8-bit activations in place of every ReLU behind a BinaryLinear (and its batch norm).
 
     inputs: uint8 or int8 [batch, …], real inputs; the first 2048 are used. For each ReLU the step q is searched between 0.3 and 1 times
-    max/255, as the one with the least mean squared error; deterministic. The next layer's scale is multiplied by q before it is rounded.
+    max/255, as the one with the least mean squared error; where the inputs leave all at 0, max is over the reachable sums;
+    deterministic. The next layer's scale is multiplied by q before it is rounded.
     Raises LabcError, naming the layer, where a value is not finite, a sum could pass 2²⁴, a channel's scale fits no 32-bit multiplier,
     or a ReLU does not follow a BinaryLinear.
     """
@@ -105,7 +106,7 @@ def quantize(model: nn.Module, inputs: Tensor) -> Chain:
                 position, largest = after + 1, TOP
                 activation_step = float(new.step) if isinstance(new, RequantizedLinear) else None
             else:
-                new = module if activation_step is None else ScaledLinear(weight, scale.float(), shift.float())
+                new = module if activation_step is None else _scaled(step.name, weight, scale.float(), shift.float())
                 largest = activation_step = None
         elif isinstance(module, nn.Flatten):
             new = module
@@ -170,13 +171,25 @@ def fixed_point(name: str, scale: Tensor, shift: Tensor, bound: int) -> tuple[Te
     )
 
 
-def _requantized(name: str, weight: Tensor, scale: Tensor, shift: Tensor, value: Tensor, bound: int) -> RequantizedLinear:
+def _check_affine(name: str, scale: Tensor, shift: Tensor) -> None:
     for what, vector in (("scale", scale), ("offset", shift)):
         if not bool(torch.isfinite(vector).all()):
             channel = int((~torch.isfinite(vector)).nonzero()[0, 0])
             raise LabcError(f"{name}: the {what} of channel {channel} is not finite; check alpha, bias and the batch norm")
+
+
+def _scaled(name: str, weight: Tensor, scale: Tensor, shift: Tensor) -> ScaledLinear:
+    _check_affine(name, scale, shift)
+    return ScaledLinear(weight, scale, shift)
+
+
+def _requantized(name: str, weight: Tensor, scale: Tensor, shift: Tensor, value: Tensor, bound: int) -> RequantizedLinear:
+    _check_affine(name, scale, shift)
     acc = functional.linear(value.float(), weight.float()).double()
-    step = _choose_step((acc * scale + shift).clamp(min=0))
+    activations = (acc * scale + shift).clamp(min=0)
+    if not bool(activations.any()):  # the inputs never wake this layer: span what others could
+        activations = (scale.abs() * bound + shift).clamp(min=0)
+    step = _choose_step(activations)
     multiplier, offset, bits = fixed_point(name, scale / step, shift / step, bound)
     return RequantizedLinear(weight, multiplier, offset, bits, step)
 

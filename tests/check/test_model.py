@@ -157,3 +157,12 @@ def test_the_chip_runner_names_the_layer_too(tmp_path: Path, rng: np.random.Gene
     wrong = scores.copy()
     wrong[2] += 1  # the library is right, so every value before the scores is
     assert proof.first_difference(runner, made, compiled.machine, x, wrong) == "fc2.affine of input 2: every value before it is right"
+
+
+def test_the_referee_tells_zeros_apart(tmp_path: Path) -> None:
+    """0·(−1) + (−0) is −0, in onnxruntime too."""
+    layer = zoo.Layer(np.ones((1, 2), np.int8), np.float32([-1]), np.float32([-0.0]), "scores")
+    path = zoo.save(zoo.own([layer]), tmp_path / "net.onnx")
+    x = np.zeros((1, 2), np.uint8)
+    assert referee(path, x, np.float32([[-0.0]]), ()).status == "passed"
+    assert referee(path, x, np.float32([[0.0]]), ()).status == "failed"

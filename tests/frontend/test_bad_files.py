@@ -720,7 +720,9 @@ def test_external_data_is_read(tmp_path: Path) -> None:
     assert driver.front(zoo.save(model, tmp_path / "split.onnx")).digest == want
 
 
-@pytest.mark.parametrize("name", ["3d", "a-b", "", "int", "Switch", "labc_net", "größe", "x" * 41, "a b", "net\n"])
+@pytest.mark.parametrize(
+    "name", ["3d", "a-b", "", "int", "Switch", "labc_net", "größe", "x" * 41, "a b", "net\n", "labc", "Kernels", "scalar", "stdint", "time"]
+)
 def test_name_that_is_no_c_identifier(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     zoo.save(zoo.own(made()), tmp_path / "net.onnx")
     refused("net.onnx", (repr(name), "--name"), capsys, "--name", name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from labc import reference
 from labc.errors import LabcError
 from labc.ir import layers, machine
 from labc.ir.core import Const, Graph
-from labc.passes.threshold import prove, threshold
+from labc.passes.threshold import bisect, prove, threshold
 
 
 def graph(w: np.ndarray, s: np.ndarray, t: np.ndarray, element: str = "sign") -> Graph:
@@ -74,6 +76,12 @@ def test_overflow_names_the_layer_and_channel() -> None:
         threshold(graph(w, np.float32([1, 3e38]), np.float32([0, 0])))
 
 
+def test_overflow_is_looked_for_at_both_ends() -> None:
+    """Bytes times +1 are never negative: only the greatest sum overflows."""
+    with pytest.raises(LabcError, match=r"a: overflows float32: inf in channel 0 at the greatest sum"):
+        threshold(graph(np.ones((1, 2), np.int8), np.float32([1e38]), np.float32([0]), "u8"))
+
+
 def test_a_wrong_threshold_is_found() -> None:
     """The proof can fail: off by one, and with a row's sign changed."""
     rng = np.random.default_rng(3)
@@ -101,3 +109,49 @@ def test_nothing_to_do_returns_the_same_object() -> None:
         "fc",
     )
     assert threshold(same) is same
+
+
+@pytest.mark.parametrize(("shift", "moved"), [(-9, 1), (9, 2)], ids=["at the greatest sum", "at the least sum"])
+def test_the_proof_looks_at_both_ends(shift: int, moved: int) -> None:
+    """A threshold that is wrong at one sum only, the last or the first of the range."""
+    before = graph(np.ones((1, 9), np.int8), np.float32([1]), np.float32([shift]))
+    after = threshold(before)
+    right = after.by_name["s"]
+    assert isinstance(right, machine.Threshold)
+    wrong = machine.Threshold("s", ("fc",), Const("i32", right.thresholds.array + moved))
+    with pytest.raises(LabcError, match=f"s: channel 0 differs at sum {-shift}"):
+        prove(before, Graph((*after.nodes[:-1], wrong), "s"))
+
+
+@dataclass(frozen=True)
+class Turncoat(layers.Affine):
+    """An affine that changes its mind after `honest` evaluations; `asked` holds one item per evaluation."""
+
+    honest: int
+    asked: list[int]
+
+    def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
+        self.asked.append(0)
+        y = super().evaluate(*arrays)
+        return y if len(self.asked) <= self.honest else -y
+
+
+def test_what_the_search_found_is_looked_at_again() -> None:
+    s, t = Const("f32", np.float32([1])), Const("f32", np.float32([-2.5]))
+
+    def search(honest: int) -> int:
+        asked: list[int] = []
+        bisect((Turncoat("a", ("fc",), s, t, honest, asked), layers.Sign("s", ("a",))), np.array([-8]), np.array([8]))
+        return len(asked)
+
+    evaluations = search(1000)
+    for late in (1, 2):  # at T − 1, which comes last, and from T on
+        with pytest.raises(LabcError, match="a: the sign of channel 0 does not change at its threshold"):
+            search(evaluations - late)
+
+
+def test_a_value_that_is_read_twice_is_an_error() -> None:
+    """Negating a falling row of shared sums would change what the other reader gets."""
+    shared = graph(np.ones((2, 4), np.int8), np.float32([1, -1]), np.float32([0, 0]))
+    with pytest.raises(LabcError, match="fc: its value is read more than once; give each sign its own"):
+        threshold(Graph((*shared.nodes, layers.Sign("s2", ("fc",))), "s"))

@@ -74,3 +74,21 @@ def test_scratch_gets_a_place_of_its_own(tmp_path: Path, rng: np.random.Generato
     small = driver.planned(driver.front(path), replace(target, ram_bytes=512))
     assert small.steps[0].function == "labc_byte_matvec_threshold_scalar"
     assert small.steps[0].arguments[-1] == "NULL"
+
+
+def test_equal_weights_in_different_layouts_are_stored_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One matrix read by two kernels: once in flash if their layouts are equal, else once for each."""
+    from labc import kernels
+
+    weights = np.ones((8, 8), np.int8)
+    weights[0, 1] = -1
+    ones = np.ones(8, np.float32)
+    made = [zoo.Layer(weights, ones, ones, end) for end in ("sign", "sign", "scores")]
+    compiled = driver.front(zoo.save(zoo.own(made), tmp_path / "net.onnx"))
+    held = [a for a in driver.planned(compiled, TARGETS["host"]).constants if a.values.dtype == np.uint32]
+    assert len(held) == 1
+    table = kernels.table()
+    wide = replace(table.kernels["sign_matvec_sums", "scalar"], lanes=4)
+    monkeypatch.setattr(kernels, "table", lambda: replace(table, kernels={**table.kernels, ("sign_matvec_sums", "scalar"): wide}))
+    held = [a for a in driver.planned(compiled, TARGETS["host"]).constants if a.values.dtype == np.uint32]
+    assert len(held) == 2

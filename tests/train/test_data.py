@@ -40,8 +40,9 @@ def test_digits_are_split_once_and_for_all() -> None:
     assert not torch.equal(data.test.images, digits(4).test.images)
     rows = torch.cat([data.train.images, data.validation.images, data.test.images])
     assert len(rows) == 1797
-    counts = torch.bincount(data.test.labels)
-    assert int(counts.max() - counts.min()) <= 2
+    for part in (data.validation, data.test):
+        counts = torch.bincount(part.labels)
+        assert int(counts.max() - counts.min()) <= 2
 
 
 def test_mnist_from_a_directory(tmp_path: Path) -> None:

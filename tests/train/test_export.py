@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
@@ -64,7 +65,12 @@ def test_random_networks_bit_for_bit(
 ) -> None:
     path = tmp_path_factory.mktemp("export") / "model.onnx"
     model, images = network(method, widths, gammas, seed), pixels(40, widths[0], seed + 1)
-    report = export(model, images, path)
+    try:
+        report = export(model, images, path)
+    except LabcError as error:
+        if "too large for 8-bit activations" not in str(error):
+            raise
+        reject()  # one in 200: a channel that calibration never wakes, 10¹⁰ times as steep as the others
     assert report.exact
     assert report.differing == 0
     assert report.scores == 40 * widths[-1]
@@ -120,6 +126,8 @@ def test_the_file(tmp_path: Path) -> None:
     export(model.eval(), pixels(10, 20, 9), tmp_path / "b.onnx")
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "b.onnx"]
+    (tmp_path / "c.onnx").touch()
+    assert (tmp_path / "a.onnx").stat().st_mode == (tmp_path / "c.onnx").stat().st_mode
     proto = onnx.load(tmp_path / "a.onnx")
     onnx.checker.check_model(proto, full_check=True)
     assert proto.ir_version == 10
@@ -150,6 +158,17 @@ def test_requantize_spelling_and_report(tmp_path: Path) -> None:
     assert 0 < report.mean_difference <= report.largest_difference < 0.5
     assert "8-bit activations" in str(report)
     assert "0 differ" in str(report)
+
+
+def test_the_report_s_loss_is_the_file_s(tmp_path: Path) -> None:
+    model, images = network("lab", [20, 12, 5], [1.0]), pixels(500, 20)
+    report = export(model, images, tmp_path / "m.onnx")
+    with torch.no_grad():
+        floats = model.eval()(images).numpy().astype(np.float64)
+    written = scores(tmp_path / "m.onnx", images).astype(np.float64)
+    assert report.largest_difference == np.abs(written - floats).max()
+    assert report.mean_difference == pytest.approx(np.abs(written - floats).mean())
+    assert report.changed_predictions == (written.argmax(1) != floats.argmax(1)).sum() > 0
 
 
 def test_int8_input(tmp_path: Path) -> None:
@@ -221,6 +240,11 @@ class Dropped(Skip):
         return self.fc(functional.dropout(x.float()))
 
 
+class Merged(Skip):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.flatten(x.float()))
+
+
 def hooked() -> nn.Module:
     model = nn.Sequential(BinaryLinear(4, 4))
     model.register_forward_hook(lambda module, inputs, output: output + 1)
@@ -253,10 +277,12 @@ def broken(parameter: str, value: float, batch_norm: bool = True) -> nn.Module:
         (Branch(), pixels(3, 4), "torch.fx cannot follow"),
         (Scaled(), pixels(3, 4), "truediv.*no scaling"),
         (Dropped(), pixels(3, 4), "dropout.* has no place"),
+        (Merged(), pixels(3, 4), "flatten.* has no place"),
         (nn.Sequential(Odd(4, 2)), pixels(3, 4), "0: .*Odd cannot be exported"),
         (hooked(), pixels(3, 4), "evaluation is not that of its layers"),
         (Twice(), pixels(3, 4), "must return one tensor"),
         (broken("weight", float("nan")), pixels(3, 4), "0.weight: 16 of 16 values are NaN"),
+        (broken("gamma", 1.0).half(), pixels(3, 4), "0.weight: float16, to which torch rounds every score; call model.float"),
         (broken("running_var", float("inf")), pixels(3, 4), "0.running_var: 4 of 4 values"),
         (broken("gamma", 3e38), pixels(3, 4), "0: channel 0 leaves float32"),
         (broken("running_var", -1.0), pixels(3, 4), "0: channel 0 leaves float32"),
@@ -269,10 +295,23 @@ def test_errors_leave_nothing(tmp_path: Path, model: nn.Module, example: Tensor,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_computes_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("labc.train.export")
+    reference = module._reference
+    monkeypatch.setattr(module, "_reference", lambda *arguments: np.nextafter(reference(*arguments), np.float32(np.inf)))
+    with pytest.raises(LabcError, match="6 scores differ between torch and the file, nothing was written"):
+        export(nn.Sequential(BinaryLinear(4, 2)), pixels(3, 4), tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_unwritable_path_and_bad_name(tmp_path: Path) -> None:
     model = nn.Sequential(BinaryLinear(4, 2))
     with pytest.raises(LabcError, match="cannot be written"):
         export(model, pixels(3, 4), tmp_path / "no" / "m.onnx")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(LabcError, match="Is a directory"):
+        export(model, pixels(3, 4), tmp_path / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
     with pytest.raises(LabcError, match="taken by the output"):
         export(model, pixels(3, 4), tmp_path / "m.onnx", input_name="scores")
 

@@ -246,12 +246,12 @@ def test_alpha_of_pieces_whole_tensors_and_kernels(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("amsgrad", [False, True])
-@pytest.mark.parametrize("contiguous", [True, False])
-def test_alpha_takes_the_curvature_that_adam_divides_by(amsgrad: bool, contiguous: bool) -> None:
+@pytest.mark.parametrize(("contiguous", "fused"), [(True, False), (True, True), (False, False)])
+def test_alpha_takes_the_curvature_that_adam_divides_by(amsgrad: bool, contiguous: bool, fused: bool) -> None:
     """A large eps and a short memory, so that the correction of v and the choice between v and its maximum show in α."""
     start = torch.linspace(-0.5, 0.9, 60).reshape(6, 10)
     weight, alpha = weight_and_alpha(start if contiguous else start.t().contiguous().t())
-    optimizer = pair_optimizer(weight, alpha, lr=0.01, eps=0.5, betas=(0.9, 0.8), amsgrad=amsgrad)
+    optimizer = pair_optimizer(weight, alpha, lr=0.01, eps=0.5, betas=(0.9, 0.8), amsgrad=amsgrad, fused=fused)
     for size in (3.0, 0.1, 0.1):
         weight.grad = size * torch.linspace(0, 1, 60).reshape(6, 10)
         optimizer.step()
@@ -331,6 +331,7 @@ def test_a_dead_gradient_gives_the_mean(eps: float) -> None:
 EDGES = {
     "all weights zero": (torch.zeros(64), torch.zeros(64), torch.finfo(torch.float32).tiny),
     "products underflow": (torch.full((64,), 1e-37), torch.full((64,), 1e-12), 1e-37),
+    "products lose their bits": (torch.full((64,), 3e-38), torch.full((64,), 3e-5), 3e-38),
     "subnormal weights": (torch.full((64,), 1e-44), torch.ones(64), torch.finfo(torch.float32).tiny),
     "one weight is not zero": (torch.cat([torch.zeros(63), torch.full((1,), 2.0**-100)]), torch.ones(64), 2.0**-106),
     "second moment overflows": (torch.cat([torch.full((32,), 0.5), torch.full((32,), 0.25)]), torch.full((64,), 1e25), 0.375),

@@ -77,7 +77,8 @@ def test_training_forward_and_straight_through_gradient() -> None:
 
 def test_batch_norm_is_torch_s() -> None:
     torch.manual_seed(1)
-    layer, norm = BinaryLinear(20, 7, batch_norm=True), nn.BatchNorm1d(7, eps=1e-4)
+    layer, norm = BinaryLinear(20, 7, batch_norm=True, eps=1000, momentum=0.3), nn.BatchNorm1d(7, eps=1000, momentum=0.3)
+    layer.bias.data.normal_(std=100)
     bare = BinaryLinear(20, 7)
     bare.load_state_dict({key: value for key, value in layer.state_dict().items() if key in bare.state_dict()})
     x = torch.randint(0, 256, (40, 20), dtype=torch.uint8)

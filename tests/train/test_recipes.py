@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import itertools
 import json
 import os
+import pickle
 import signal
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +18,21 @@ import torch
 from test_data import write_mnist
 
 from labc.errors import INTERRUPTED, LabcError
+from labc.train.data import Part, digits
 from labc.train.methods import METHODS, mlp
+from labc.train.quantize import quantize
 from labc.train.recipes import RECIPES, TrainResult, run
+from labc.train.recipes.batches import Shuffled
+from labc.train.recipes.fit import squared_hinge
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """A background job of a shell starts with Ctrl-C ignored; here it works."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
 
 QUICK = {"epochs": 2, "width": 16, "progress": False}
 BINARY = pytest.mark.parametrize("method", ["lab2", "lab", "fp"])
@@ -40,6 +58,57 @@ def test_a_run_and_what_it_leaves(tmp_path: Path, method: str) -> None:
     checkpoint = torch.load(result.last_checkpoint, weights_only=True)
     assert checkpoint["labc"]["recipe"] == "digits-mlp"
     assert checkpoint["epoch"] == 1
+    assert checkpoint["lr_schedulers"][0]["_last_lr"] == [0]
+
+
+def test_the_accuracies_are_those_of_the_best_checkpoint(tmp_path: Path) -> None:
+    result = run("digits-mlp", method="lab", out=tmp_path, **QUICK)
+    model, data = mlp("lab", result.widths).eval(), digits(0)
+    state = torch.load(result.best_checkpoint, weights_only=True)["state_dict"]
+    model.load_state_dict({key.removeprefix("model."): value for key, value in state.items()})
+    quantized = quantize(model, data.train.images[:1000])
+    found = [
+        float((network(part.images).argmax(1) == part.labels).double().mean())
+        for network in (model, quantized)
+        for part in (data.validation, data.test)
+    ]
+    assert found == [
+        result.validation_accuracy,
+        result.test_accuracy,
+        result.quantized_validation_accuracy,
+        result.quantized_test_accuracy,
+    ]
+
+
+def test_every_epoch_and_process_has_its_own_batches() -> None:
+    part = Part(torch.arange(40, dtype=torch.uint8)[:, None], torch.arange(40))
+
+    def drawn(epoch: int, rank: int, world: int) -> list[int]:
+        batches = Shuffled(part, 5, seed=3, side=1, jitter=None, place=lambda: (epoch, rank, world))
+        return [int(label) for _, labels in batches for label in labels]
+
+    assert sorted(drawn(0, 0, 1)) == list(range(40))
+    assert drawn(0, 0, 1) == drawn(0, 0, 1) != drawn(1, 0, 1)
+    assert sorted(drawn(2, 0, 2) + drawn(2, 1, 2)) == list(range(40))
+
+
+def test_squared_hinge() -> None:
+    scores = torch.tensor([[0.5, -3.0], [2.0, 0.25]])
+    assert squared_hinge(scores, torch.tensor([0, 1])).item() == (0.25 + 0 + 9 + 0.5625) / 4
+
+
+def test_the_best_epoch_is_validation_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from labc.train.recipes import fit
+
+    calls = itertools.count(1)
+
+    def diverging(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Better and better in training, worse and worse in validation."""
+        call = next(calls)
+        return scores.sum() * 0 + (1 / call if scores.requires_grad else call)
+
+    monkeypatch.setattr(fit, "squared_hinge", diverging)
+    assert run("digits-mlp", method="fp", epochs=3, width=8, out=tmp_path, progress=False).best_epoch == 1
 
 
 def test_the_last_checkpoint_is_the_last_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,6 +131,29 @@ def test_the_same_run_twice_and_resumed(tmp_path: Path) -> None:
     resumed = run("digits-mlp", seed=5, out=tmp_path / "parts", resume=True, **QUICK)
     assert (tmp_path / "whole/digits.onnx").read_bytes() == (tmp_path / "parts/digits.onnx").read_bytes()
     assert resumed.test_accuracy == whole.test_accuracy
+
+
+def test_resuming_later(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    once = run("digits-mlp", method="fp", out=first, **QUICK)
+    again = run("digits-mlp", method="fp", out=first, resume=True, **QUICK)
+    assert again.metrics == once.metrics  # nothing was left to train
+    with pytest.raises(LabcError, match="has 2 epochs, asked for 1; ask for --epochs 2 or more"):
+        run("digits-mlp", method="fp", out=first, resume=True, **{**QUICK, "epochs": 1})
+    first.rename(second)
+    with pytest.MonkeyPatch.context() as patch:
+        _worse(patch)
+        more = run("digits-mlp", method="fp", out=second, resume=True, **{**QUICK, "epochs": 3})
+    assert (more.best_epoch, more.test_accuracy) == (once.best_epoch, once.test_accuracy)
+    assert torch.load(second / "last.ckpt", weights_only=True)["epoch"] == 2
+
+
+def _worse(patch: pytest.MonkeyPatch) -> None:
+    """From here on, no epoch is as good as those before."""
+    from labc.train.recipes import fit
+
+    hinge = fit.squared_hinge
+    patch.setattr(fit, "squared_hinge", lambda scores, labels: hinge(scores, labels) + 1000)
 
 
 def _interrupt_in_epoch(patch: pytest.MonkeyPatch, epoch: int) -> None:
@@ -91,6 +183,15 @@ def test_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int) -> 
     assert not (tmp_path / "digits.onnx").exists()
 
 
+def test_ctrl_c_while_exporting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from labc.train.recipes import fit
+
+    monkeypatch.setattr(fit, "_accuracy", lambda model, part: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(LabcError, match=r"interrupted; epoch 2 is kept in .*last\.ckpt; go on with --resume") as error:
+        run("digits-mlp", method="fp", out=tmp_path, **QUICK)
+    assert error.value.code == INTERRUPTED
+
+
 def test_mnist_and_progress(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_mnist(tmp_path, train=600)
     result = run("mnist-mlp", method="fp", epochs=2, width=8, data=tmp_path, out=tmp_path / "out")
@@ -117,17 +218,48 @@ def test_resume_refuses_other_runs(tmp_path: Path) -> None:
             run(name, out=tmp_path, resume=True, **{**QUICK, **options})
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04" + bytes(50)])
-def test_a_corrupt_checkpoint(tmp_path: Path, content: bytes) -> None:
+def _whole() -> bytes:
+    file = io.BytesIO()
+    torch.save({"labc": {}, "weights": torch.full((1000,), 1.5)}, file)
+    return file.getvalue()
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (Path("executed"),)  # type: ignore[return-value]
+
+
+def _evil() -> bytes:
+    file = io.BytesIO()
+    torch.save({"labc": Evil()}, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not a checkpoint",
+        b"PK\x03\x04" + bytes(50),
+        _whole()[:-30],
+        _whole().replace(struct.pack("<f", 1.5), struct.pack("<f", 2.5), 1),  # only the checksum tells
+        pickle.dumps(Evil()),
+        _evil(),
+    ],
+)
+def test_a_corrupt_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "last.ckpt").write_bytes(content)
     with pytest.raises(LabcError, match="not a whole checkpoint"):
         run("digits-mlp", method="fp", out=tmp_path, resume=True, **QUICK)
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
 
 
 def test_a_foreign_checkpoint(tmp_path: Path) -> None:
-    torch.save({"weights": torch.ones(3)}, tmp_path / "last.ckpt")
-    with pytest.raises(LabcError, match="not one of labc's recipes"):
-        run("digits-mlp", method="fp", out=tmp_path, resume=True, **QUICK)
+    for content in ({"weights": torch.ones(3)}, {"labc": {}}):
+        torch.save(content, tmp_path / "last.ckpt")
+        with pytest.raises(LabcError, match="not one of labc's recipes"):
+            run("digits-mlp", method="fp", out=tmp_path, resume=True, **QUICK)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +283,9 @@ def test_an_unwritable_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LabcError, match="cannot be made"):
         run("digits-mlp", method="fp", out=tmp_path / "file", **QUICK)
+    (tmp_path / "csv").write_text("")
+    with pytest.raises(LabcError, match=r"cannot be written \(File exists\); make room"):
+        run("digits-mlp", method="fp", out=tmp_path, **QUICK)
 
 
 def test_tables() -> None:

@@ -34,11 +34,12 @@ def run(
     Writes `out`/last.ckpt and best.ckpt (after every epoch), csv/ and tensorboard/ logs, the recipe's ONNX file, test_inputs.npy (the
     test images) and train.json (the result). method: a name in `labc.train.METHODS`; epochs and width (of the hidden layers) replace
     the recipe's; split numbers the train/test split (digits); data: the directory of the data set's files (MNIST); resume goes on from
-    `out`/last.ckpt. accelerator: "auto" (CUDA, else CPU) or another of Lightning's; several devices train with DDP. The same arguments
-    give the same result on the same machine.
+    `out`/last.ckpt, with the same epochs to the same result (with more, the learning rate goes over to the longer run's curve).
+    accelerator: "auto" (CUDA, else CPU) or another of Lightning's; several devices train with DDP. The same arguments give the same
+    result on the same machine.
 
-    Raises LabcError for unknown names, bad data, a checkpoint of another run; and on Ctrl-C while training, with code 130, saying
-    which epoch survives in last.ckpt. Ctrl-C before or after that is an ordinary KeyboardInterrupt.
+    Raises LabcError for unknown names, bad data, a checkpoint of another run, an `out` that cannot be written; and on Ctrl-C while
+    training or exporting, with code 130, saying which epoch survives in last.ckpt. Ctrl-C before that is an ordinary KeyboardInterrupt.
     """
     if name not in RECIPES:
         raise LabcError(f"{name}: no such recipe; choose one of {', '.join(RECIPES)}")

@@ -13,6 +13,8 @@ import signal
 import threading
 import time
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,10 @@ from torch import Tensor, nn
 from labc.errors import INTERRUPTED, LabcError
 from labc.train import files, methods
 from labc.train.data import Data, Part
+from labc.train.export import export
+from labc.train.graph import trace
 from labc.train.layers import BinaryLayer
+from labc.train.quantize import needs_quantizing, quantize
 from labc.train.recipes.batches import Batch, Shuffled, Whole
 from labc.train.recipes.recipe import Recipe, TrainResult
 
@@ -94,6 +99,13 @@ class _WholeFiles(TorchCheckpointIO):
         Path(temporary).replace(path)
 
 
+class _Checkpoint(ModelCheckpoint):
+    """Knows the best epoch so far also where the folder was moved since; Lightning's own would take the next epoch for the best."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({**state_dict, "dirpath": self.dirpath})
+
+
 def train(
     recipe: Recipe,
     *,
@@ -118,23 +130,22 @@ def train(
     _make(out)
     last, best = out / "last.ckpt", out / "best.ckpt"
     if resume:
-        _same_run(last, facts)
+        _same_run(last, facts, epochs)
     parts = recipe.load(split, data)
     # fork_rng: the caller's random numbers go on as if nothing had happened.
     with torch.random.fork_rng(devices=[]), _threads(recipe.threads):
         torch.manual_seed(seed)
         module = Training(methods.mlp(method_name, widths), method, recipe.lr[method_name], facts)
-        csv = CSVLogger(out, name="csv")
         # Not save_last: that writes only when the best is written.
-        keep_best = ModelCheckpoint(out, "best", monitor="validation_loss", save_on_train_epoch_end=True, enable_version_counter=False)
-        keep_last = ModelCheckpoint(out, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+        keep_best = _Checkpoint(out, "best", monitor="validation_loss", save_on_train_epoch_end=True, enable_version_counter=False)
+        keep_last = _Checkpoint(out, "last", save_on_train_epoch_end=True, enable_version_counter=False)
         with _quiet(), _interruptible(recipe.name, last):
             trainer = pl.Trainer(
                 max_epochs=epochs,
                 # Lightning's own "auto" takes Apple's GPU too, which has no float64 for the scales.
                 accelerator=("cuda" if torch.cuda.is_available() else "cpu") if accelerator == "auto" else accelerator,
                 devices=devices,
-                logger=[csv, TensorBoardLogger(out, name="tensorboard")],
+                logger=[CSVLogger(out, name="csv"), TensorBoardLogger(out, name="tensorboard")],
                 callbacks=[keep_best, keep_last, *_bar(recipe.name, progress)],
                 plugins=[_WholeFiles()],
                 default_root_dir=out,
@@ -155,7 +166,8 @@ def train(
             trainer.fit(module, shuffled, Whole(parts.validation), ckpt_path=last if resume else None, weights_only=True)
     if not trainer.is_global_zero:  # the other processes of a DDP run have done their part
         raise SystemExit(0)
-    return _finish(recipe, facts, module.model, parts, out, best, last, Path(csv.log_dir) / "metrics.csv", epochs, start)
+    with _interruptible(recipe.name, last):
+        return _finish(recipe, facts, module.model, parts, out, best, last, epochs, start)
 
 
 def _finish(
@@ -166,15 +178,10 @@ def _finish(
     out: Path,
     best: Path,
     last: Path,
-    metrics: Path,
     epochs: int,
     start: float,
 ) -> TrainResult:
     """Test and export the checkpoint that is best on validation."""
-    from labc.train.export import export
-    from labc.train.graph import trace
-    from labc.train.quantize import needs_quantizing, quantize
-
     checkpoint = _load(best)
     model.load_state_dict({key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items()})
     model.cpu().eval()
@@ -200,7 +207,7 @@ def _finish(
         onnx=str(out / recipe.file),
         best_checkpoint=str(best),
         last_checkpoint=str(last),
-        metrics=str(metrics),
+        metrics=str(_metrics(out)),
         test_inputs=str(out / "test_inputs.npy"),
         export=str(report),
         seconds=round(time.perf_counter() - start, 2),
@@ -210,6 +217,11 @@ def _finish(
     files.replace(out / "test_inputs.npy", images.getvalue())
     files.replace(out / "train.json", (json.dumps(result.data(), indent=2) + "\n").encode())
     return result
+
+
+def _metrics(out: Path) -> Path:
+    """The newest metrics file; a resumed run with nothing left to train writes none of its own."""
+    return max(out.glob("csv/version_*/metrics.csv"), key=lambda path: path.stat().st_mtime_ns, default=out / "csv")
 
 
 @torch.no_grad()
@@ -230,21 +242,28 @@ def _make(out: Path) -> None:
 def _load(path: Path) -> dict[str, Any]:
     """The checkpoint: tensors and plain values, nothing that runs code."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch does not look at the checksums
+        if damaged is not None:
+            raise zipfile.BadZipFile(damaged)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise LabcError(f"{path}: no checkpoint there; train without --resume, or give the --out of the run to go on with") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError) as error:
         raise LabcError(f"{path}: not a whole checkpoint ({type(error).__name__}); train without --resume") from error
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("labc"), dict):
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("labc"), dict) or not {"epoch", "state_dict"} <= checkpoint.keys():
         raise LabcError(f"{path}: a checkpoint, but not one of labc's recipes; train without --resume")
     return checkpoint
 
 
-def _same_run(path: Path, facts: dict[str, Any]) -> None:
-    """Raises LabcError naming both runs unless the checkpoint is one of the run that these facts describe."""
-    found = _load(path)["labc"]
+def _same_run(path: Path, facts: dict[str, Any], epochs: int) -> None:
+    """Raises LabcError unless the checkpoint is one of the run that these facts describe, and has no more than so many epochs."""
+    checkpoint = _load(path)
+    found, done = checkpoint["labc"], int(checkpoint["epoch"]) + 1
     if found != facts:
         raise LabcError(f"{path}: of {_spelled(found)}, asked for {_spelled(facts)}; repeat its options, or choose another --out")
+    if done > epochs:
+        raise LabcError(f"{path}: has {done} epochs, asked for {epochs}; ask for --epochs {done} or more, or choose another --out")
 
 
 def _spelled(facts: dict[str, Any]) -> str:
@@ -272,7 +291,7 @@ def _threads(number: int | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interruptible(name: str, last: Path) -> Iterator[None]:
-    """Lightning answers Ctrl-C with SystemExit and a disabled Ctrl-C; here it becomes a LabcError with code 130."""
+    """Ctrl-C, which Lightning answers with SystemExit and a disabled Ctrl-C, becomes a LabcError with code 130; a full disk another."""
     main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT) if main else None
     try:
@@ -280,6 +299,10 @@ def _interruptible(name: str, last: Path) -> Iterator[None]:
     except (SystemExit, KeyboardInterrupt) as error:
         kept = f"epoch {_load(last)['epoch'] + 1} is kept in {last}; go on with --resume" if last.exists() else "no epoch was finished"
         raise LabcError(f"{name}: interrupted; {kept}", code=INTERRUPTED) from error
+    except OSError as error:
+        raise LabcError(
+            f"{last.parent}: cannot be written ({error.strerror or error}); make room, choose another --out, or go on with --resume"
+        ) from error
     finally:
         if main:
             signal.signal(signal.SIGINT, before)

@@ -1,0 +1,30 @@
+"""Fusion: a sum and what follows it become one node, unless somebody else reads the sum."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from labc.ir import layers, machine
+from labc.ir.core import Const, Graph, Node
+from labc.passes.fuse import fuse
+
+
+def graph(*ends: Node) -> Graph:
+    x = layers.Input("x", (), "u8", (3,))
+    return Graph((x, machine.ByteMatVec("fc", ("x",), Const("sign", np.ones((2, 3)))), *ends), ends[-1].name)
+
+
+def requantize(name: str) -> layers.Requantize:
+    return layers.Requantize(name, ("fc",), Const("i32", [1, 2]), Const("i64", [3, 4]), 5)
+
+
+def test_one_reader_is_fused() -> None:
+    after = fuse(graph(requantize("r")))
+    assert [node.kind() for node in after.nodes] == ["input", "byte_mat_vec_requantize"]
+    x = np.array([[1, 2, 250]], np.uint8)
+    assert after.by_name["r"].evaluate(x).tolist() == [[(253 + 3 + 16) >> 5, (2 * 253 + 4 + 16) >> 5]]
+
+
+def test_sums_with_two_readers_stay_apart() -> None:
+    shared = graph(requantize("r"), requantize("r2"))
+    assert fuse(shared) is shared
