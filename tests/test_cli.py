@@ -124,6 +124,7 @@ def test_build_and_check(digits_like: Path, tmp_path: Path, capsys: pytest.Captu
     assert "ns per inference" in out
     told = json.loads(saved.read_text())
     assert told["counts"] == {"passed": 6, "failed": 0, "not run here": 0}
+    assert told["size"]["float32"] == 4 * (64 * 48 + 48 * 33 + 33 * 10 + 2 * (48 + 33 + 10))
     assert 0 < told["timing"]["low_ns"] <= told["timing"]["median_ns"] <= told["timing"]["high_ns"]
     code, out, _ = out_of(capsys, "check", str(digits_like), "--target", "arm", "--samples", "5", "--json")
     told = json.loads(out)
@@ -299,7 +300,8 @@ def test_inspect_counts_what_the_library_holds(tmp_path: Path, capsys: pytest.Ca
     x = w.op("MatMul", [x, w.const("w1", rng.choice(np.float32([-1, 1]), (20, 12)))], "fc1")
     x = w.op("BipolarQuant", [x, w.const("one", np.float32(1))], "sign1", domain=zoo.QONNX)
     w.op("MatMul", [x, w.const("w2", rng.choice(np.float32([-1, 1]), (12, 3)))], "fc2")
-    path = zoo.save(w.model(20, 3), tmp_path / "net.onnx")
-    told = json.loads(out_of(capsys, "inspect", str(path), "--json")[1])
-    built = json.loads(out_of(capsys, "build", str(path), "-o", str(tmp_path / "out"), "--json")[1])
-    assert sum(row["packed_bytes"] for row in told["layers"]) == built["constants"]["bytes"]
+    for model in (w.model(20, 3), zoo.own(zoo.random_layers(rng, [20, 33, 5, 3], method="lab"))):
+        path = zoo.save(model, tmp_path / "net.onnx")
+        told = json.loads(out_of(capsys, "inspect", str(path), "--json")[1])
+        built = json.loads(out_of(capsys, "build", str(path), "-o", str(tmp_path / "out"), "--json")[1])
+        assert sum(row["packed_bytes"] for row in told["layers"]) == built["constants"]["bytes"]

@@ -61,7 +61,7 @@ THIRD: dict[str, set[str]] = {
     "sklearn": {"train"},
     "pooch": {"train"},
     "subprocess": {"process"},
-    "pickle": {"train/recipes/fit"},  # for the name of an exception; nothing is unpickled but by torch with weights_only=True
+    "pickle": {"train/recipes/checkpoints"},  # for the name of an exception; nothing is unpickled but by torch with weights_only=True
 }
 
 

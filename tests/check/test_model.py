@@ -166,3 +166,11 @@ def test_the_referee_tells_zeros_apart(tmp_path: Path) -> None:
     x = np.zeros((1, 2), np.uint8)
     assert referee(path, x, np.float32([[-0.0]]), ()).status == "passed"
     assert referee(path, x, np.float32([[0.0]]), ()).status == "failed"
+
+
+def test_dead_channels_are_counted(tmp_path: Path) -> None:
+    """Always +1, never, and a channel that lives."""
+    signs = zoo.Layer(np.ones((3, 2), np.int8), np.float32([0, 0, 1]), np.float32([1, -1, -5]), "sign")
+    scores = zoo.Layer(np.ones((1, 3), np.int8), np.float32([1]), np.float32([0]), "scores")
+    compiled = driver.front(zoo.save(zoo.own([signs, scores]), tmp_path / "net.onnx"))
+    assert driver.dead_channels(compiled.machine) == 2

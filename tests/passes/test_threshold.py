@@ -111,10 +111,10 @@ def test_nothing_to_do_returns_the_same_object() -> None:
     assert threshold(same) is same
 
 
-@pytest.mark.parametrize(("shift", "moved"), [(-9, 1), (9, 2)], ids=["at the greatest sum", "at the least sum"])
-def test_the_proof_looks_at_both_ends(shift: int, moved: int) -> None:
-    """A threshold that is wrong at one sum only, the last or the first of the range."""
-    before = graph(np.ones((1, 9), np.int8), np.float32([1]), np.float32([shift]))
+@pytest.mark.parametrize(("k", "shift", "moved"), [(9, -9, 1), (9, 9, 2), (1 << 19, -(1 << 19), 1)], ids=["last", "first", "last alone"])
+def test_the_proof_looks_at_both_ends(k: int, shift: int, moved: int) -> None:
+    """A threshold that is wrong at one sum only, the last or the first of the range; the last may be alone in its piece."""
+    before = graph(np.ones((1, k), np.int8), np.float32([1]), np.float32([shift]))
     after = threshold(before)
     right = after.by_name["s"]
     assert isinstance(right, machine.Threshold)

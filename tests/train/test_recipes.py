@@ -183,6 +183,35 @@ def test_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int) -> 
     assert not (tmp_path / "digits.onnx").exists()
 
 
+def test_ctrl_c_does_not_claim_an_older_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("digits-mlp", method="fp", out=tmp_path, **QUICK)
+    _interrupt_in_epoch(monkeypatch, 0)
+    with pytest.raises(LabcError, match="interrupted; no epoch was finished"):
+        run("digits-mlp", method="fp", out=tmp_path, **QUICK)
+
+
+def test_resume_refuses_checkpoints_that_do_not_fit(tmp_path: Path) -> None:
+    run("digits-mlp", method="fp", out=tmp_path, **QUICK)
+    whole = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    wrong = {key: torch.zeros(3) if key.endswith("fc1.weight") else value for key, value in whole["state_dict"].items()}
+    for change, text in (
+        ({"state_dict": wrong}, "holds other tensors than the network's"),
+        ({"state_dict": {}}, "holds other tensors than the network's"),
+        ({"optimizer_states": None}, "no optimizer_states"),
+    ):
+        changed = {key: value for key, value in {**whole, **change}.items() if value is not None}
+        torch.save(changed, tmp_path / "last.ckpt")
+        with pytest.raises(LabcError, match=text):
+            run("digits-mlp", method="fp", out=tmp_path, resume=True, **QUICK)
+
+
+def test_options_that_mean_nothing_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(LabcError, match=r"--data .*: digits-mlp brings its own data"):
+        run("digits-mlp", data=tmp_path, out=tmp_path, **QUICK)
+    with pytest.raises(LabcError, match="--split 1: mnist-mlp has one split"):
+        run("mnist-mlp", split=1, data=tmp_path, out=tmp_path, **QUICK)
+
+
 def test_ctrl_c_while_exporting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from labc.train.recipes import fit
 

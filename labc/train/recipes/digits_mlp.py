@@ -38,5 +38,7 @@ RECIPE = Recipe(
     jitter=(0.5, 10, 0.1),
     # A second thread gains nothing on so small a network, and on a machine with other work its barriers cost 10x (measured, 2 cores).
     threads=1,
+    takes_data=False,
+    takes_split=True,
     load=_load,
 )

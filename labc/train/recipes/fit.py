@@ -8,13 +8,10 @@ import json
 import logging
 import math
 import os
-import pickle
 import signal
 import threading
 import time
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +19,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from labc.errors import INTERRUPTED, LabcError
@@ -34,11 +29,11 @@ from labc.train.export import export
 from labc.train.graph import trace
 from labc.train.layers import BinaryLayer
 from labc.train.quantize import needs_quantizing, quantize
+from labc.train.recipes import checkpoints
 from labc.train.recipes.batches import Batch, Shuffled, Whole
 from labc.train.recipes.recipe import Recipe, TrainResult
 
 _CALIBRATION = 1000  # training images that calibrate 8-bit activations and are compared on export
-FORMAT = 1  # of the facts in a checkpoint
 
 
 def squared_hinge(scores: Tensor, labels: Tensor) -> Tensor:
@@ -90,22 +85,6 @@ class Training(pl.LightningModule):
         checkpoint["labc"] = self.facts
 
 
-class _WholeFiles(TorchCheckpointIO):
-    """Checkpoints that a crash or Ctrl-C cannot cut in half."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
-        temporary = f"{path}.part"
-        super().save_checkpoint(checkpoint, temporary, storage_options)
-        Path(temporary).replace(path)
-
-
-class _Checkpoint(ModelCheckpoint):
-    """Knows the best epoch so far also where the folder was moved since; Lightning's own would take the next epoch for the best."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict({**state_dict, "dirpath": self.dirpath})
-
-
 def train(
     recipe: Recipe,
     *,
@@ -122,24 +101,25 @@ def train(
     devices: int,
 ) -> TrainResult:
     """`labc.train.recipes.run` behind its argument checks; see there."""
-    start = time.perf_counter()
+    start, began = time.perf_counter(), time.time_ns()
     method = methods.method(method_name)
     widths = [recipe.widths[0], *(width or hidden for hidden in recipe.widths[1:-1]), recipe.widths[-1]]
     epochs = epochs or recipe.epochs
-    facts = {"format": FORMAT, "recipe": recipe.name, "method": method_name, "widths": widths, "seed": seed, "split": split}
+    facts = {"format": checkpoints.FORMAT, "recipe": recipe.name, "method": method_name, "widths": widths, "seed": seed, "split": split}
     _make(out)
     last, best = out / "last.ckpt", out / "best.ckpt"
     if resume:
-        _same_run(last, facts, epochs)
+        checkpoints.same_run(last, facts, epochs, methods.mlp(method_name, widths))
     parts = recipe.load(split, data)
     # fork_rng: the caller's random numbers go on as if nothing had happened.
     with torch.random.fork_rng(devices=[]), _threads(recipe.threads):
         torch.manual_seed(seed)
         module = Training(methods.mlp(method_name, widths), method, recipe.lr[method_name], facts)
         # Not save_last: that writes only when the best is written.
-        keep_best = _Checkpoint(out, "best", monitor="validation_loss", save_on_train_epoch_end=True, enable_version_counter=False)
-        keep_last = _Checkpoint(out, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-        with _quiet(), _interruptible(recipe.name, last):
+        every_epoch: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+        keep_best = checkpoints.Checkpoint(out, "best", monitor="validation_loss", **every_epoch)
+        keep_last = checkpoints.Checkpoint(out, "last", **every_epoch)
+        with _quiet(), _interruptible(recipe.name, last, began, resume):
             trainer = pl.Trainer(
                 max_epochs=epochs,
                 # Lightning's own "auto" takes Apple's GPU too, which has no float64 for the scales.
@@ -147,7 +127,7 @@ def train(
                 devices=devices,
                 logger=[CSVLogger(out, name="csv"), TensorBoardLogger(out, name="tensorboard")],
                 callbacks=[keep_best, keep_last, *_bar(recipe.name, progress)],
-                plugins=[_WholeFiles()],
+                plugins=[checkpoints.WholeFiles()],
                 default_root_dir=out,
                 enable_progress_bar=False,
                 enable_model_summary=False,
@@ -166,7 +146,7 @@ def train(
             trainer.fit(module, shuffled, Whole(parts.validation), ckpt_path=last if resume else None, weights_only=True)
     if not trainer.is_global_zero:  # the other processes of a DDP run have done their part
         raise SystemExit(0)
-    with _interruptible(recipe.name, last):
+    with _interruptible(recipe.name, last, began, resume):
         return _finish(recipe, facts, module.model, parts, out, best, last, epochs, start)
 
 
@@ -182,7 +162,7 @@ def _finish(
     start: float,
 ) -> TrainResult:
     """Test and export the checkpoint that is best on validation."""
-    checkpoint = _load(best)
+    checkpoint = checkpoints.load(best)
     model.load_state_dict({key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items()})
     model.cpu().eval()
     calibration = data.train.images[:_CALIBRATION]
@@ -239,38 +219,6 @@ def _make(out: Path) -> None:
         raise LabcError(f"{out}: not writable; choose another --out")
 
 
-def _load(path: Path) -> dict[str, Any]:
-    """The checkpoint: tensors and plain values, nothing that runs code."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch does not look at the checksums
-        if damaged is not None:
-            raise zipfile.BadZipFile(damaged)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise LabcError(f"{path}: no checkpoint there; train without --resume, or give the --out of the run to go on with") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError) as error:
-        raise LabcError(f"{path}: not a whole checkpoint ({type(error).__name__}); train without --resume") from error
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("labc"), dict) or not {"epoch", "state_dict"} <= checkpoint.keys():
-        raise LabcError(f"{path}: a checkpoint, but not one of labc's recipes; train without --resume")
-    return checkpoint
-
-
-def _same_run(path: Path, facts: dict[str, Any], epochs: int) -> None:
-    """Raises LabcError unless the checkpoint is one of the run that these facts describe, and has no more than so many epochs."""
-    checkpoint = _load(path)
-    found, done = checkpoint["labc"], int(checkpoint["epoch"]) + 1
-    if found != facts:
-        raise LabcError(f"{path}: of {_spelled(found)}, asked for {_spelled(facts)}; repeat its options, or choose another --out")
-    if done > epochs:
-        raise LabcError(f"{path}: has {done} epochs, asked for {epochs}; ask for --epochs {done} or more, or choose another --out")
-
-
-def _spelled(facts: dict[str, Any]) -> str:
-    widths = "-".join(str(width) for width in facts.get("widths", ()))
-    return f"{facts.get('recipe')} {widths} --method {facts.get('method')} --seed {facts.get('seed')} split {facts.get('split')}"
-
-
 def _bar(name: str, progress: bool) -> list[pl.Callback]:
     if not progress:
         return []
@@ -290,14 +238,16 @@ def _threads(number: int | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _interruptible(name: str, last: Path) -> Iterator[None]:
+def _interruptible(name: str, last: Path, began: int, resumed: bool) -> Iterator[None]:
     """Ctrl-C, which Lightning answers with SystemExit and a disabled Ctrl-C, becomes a LabcError with code 130; a full disk another."""
     main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT) if main else None
     try:
         yield
     except (SystemExit, KeyboardInterrupt) as error:
-        kept = f"epoch {_load(last)['epoch'] + 1} is kept in {last}; go on with --resume" if last.exists() else "no epoch was finished"
+        # A checkpoint from before is another run's, unless this one resumed it.
+        ours = last.exists() and (resumed or last.stat().st_mtime_ns >= began)
+        kept = f"epoch {checkpoints.load(last)['epoch'] + 1} is kept in {last}; go on with --resume" if ours else "no epoch was finished"
         raise LabcError(f"{name}: interrupted; {kept}", code=INTERRUPTED) from error
     except OSError as error:
         raise LabcError(

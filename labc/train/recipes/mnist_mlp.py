@@ -34,5 +34,7 @@ RECIPE = Recipe(
     lr={"lab2": 0.005, "lab": 0.01, "fp": 0.001},
     jitter=None,
     threads=None,
+    takes_data=True,
+    takes_split=False,
     load=_load,
 )

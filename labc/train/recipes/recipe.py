@@ -22,7 +22,8 @@ class Recipe:
 
     `file` names the exported network; `widths` from pixels to scores; `epochs`, `batch`; `lr`: learning rate per method, falling to 0
     along half a cosine; `jitter`: random (shift in pixels, rotation in degrees, relative scale) of every training image, or None;
-    `threads`: CPU threads for torch, None leaves its choice.
+    `threads`: CPU threads for torch, None leaves its choice; `takes_data`, `takes_split`: whether a folder of files, or a number of a
+    split, means anything to it.
     """
 
     name: str
@@ -34,6 +35,8 @@ class Recipe:
     lr: dict[str, float]
     jitter: tuple[float, float, float] | None
     threads: int | None
+    takes_data: bool
+    takes_split: bool
     load: Load
 
 
