@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -46,7 +48,7 @@ def build(tree: Mapping[str, str], facts: Mapping[str, Any], target: Target, too
             "float_abi": target.float_abi,
             "compiler": {"name": toolchain.name, "version": toolchain.version},
             "flags": list(compile_flags(toolchain, target)),
-            "link_flags": list(machine_flags(toolchain, target)),
+            "machine_flags": list(machine_flags(toolchain, target)),
             "files": {str(p.relative_to(place).as_posix()): sha256(p) for p in sorted(place.rglob("*")) if p.is_file()},
         }
         write(place, {MANIFEST: json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"})
@@ -74,23 +76,39 @@ def swapped(out: Path) -> Iterator[Path]:
         raise LabcError(f"{out}: {reason}; name another folder with -o, or remove it")
     if out.exists() and here.is_relative_to(out):
         raise LabcError(f"{out}: is the folder you are in, and would be replaced; name another folder with -o")
+    made = [parent for parent in out.parents if not parent.exists()]  # innermost first
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         place = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     except OSError as error:
         raise LabcError(f"{out}: cannot be written ({error.strerror}); name another folder with -o") from error
     try:
-        place.chmod(0o755)  # mkdtemp's is for the owner alone
+        place.chmod(0o777 & ~_umask())  # mkdtemp's is for the owner alone
         yield place
         old = place.with_name(place.name + ".old")
         if out.exists():
             out.rename(old)
-        place.rename(out)
+        try:
+            place.rename(out)
+        except OSError:
+            if old.exists():
+                old.rename(out)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise LabcError(f"{out}: cannot be written ({error.strerror or error}); name another folder with -o") from error
     finally:
         shutil.rmtree(place, ignore_errors=True)
+        if not out.exists():
+            for parent in made:
+                with contextlib.suppress(OSError):  # somebody else put something there meanwhile
+                    parent.rmdir()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _not_ours(out: Path) -> str | None:

@@ -24,6 +24,7 @@ from labc.ir import machine
 from labc.ir.core import Array, Graph
 from labc.ir.text import digest, text
 from labc.passes.ranges import bounds
+from labc.passes.threshold import sums_to_prove
 
 # Keywords of C11 and C++20, and main.
 _C_WORDS = re.compile(
@@ -189,6 +190,7 @@ def check(
     wanted = targets.find(target)
     if timed and wanted.cpu is not None:
         raise LabcError(f"--time: {wanted.name} is not this machine; time with --target host", code=BAD_INPUT)
+    tools = toolchain.find(wanted)  # first: without a compiler there is nothing to wait for
     compiled = front(path, name, lambda step: progress(step, 0, 0))
     layers = compiled.model.graph
     entry = layers.types[layers.input().name]
@@ -198,12 +200,12 @@ def check(
 
     tick = _counter(progress, "reference", len(x))
     first, scores = proof.levels(layers, compiled.machine, x, tick)
-    progress("thresholds", 0, 0)
-    verdicts = [first, proof.thresholds(dict(compiled.stages), compiled.machine)]
+    stages = dict(compiled.stages)
+    tick = _counter(progress, "thresholds", sums_to_prove(stages["lower"]))
+    verdicts = [first, proof.thresholds(stages, compiled.machine, tick)]
     progress("onnxruntime", 0, 0)
     verdicts.append(referee(Path(path), x, scores, compiled.model.notes))
 
-    tools = toolchain.find(wanted)
     made = planned(compiled, wanted)
     cost = timing = None
     with tempfile.TemporaryDirectory(prefix="labc-check-", ignore_cleanup_errors=True) as work:

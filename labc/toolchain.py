@@ -238,7 +238,10 @@ def link_shared(toolchain: Toolchain, target: Target, objects: Sequence[Path], o
     """Link `objects` into the shared library `out` for this machine; an undefined symbol is an error, not a surprise at load time."""
     if target.cpu is not None:
         raise LabcError(f"{out.name}: {target.name} has no shared libraries; link an image instead")
-    name = {"darwin": [f"-Wl,-install_name,@rpath/{out.name}"], "win32": []}.get(sys.platform, [f"-Wl,-soname,{out.name}", "-Wl,-z,defs"])
+    # -Bsymbolic: a library calls its own runtime, also in a program that holds another one of another labc version.
+    name = {"darwin": [f"-Wl,-install_name,@rpath/{out.name}"], "win32": []}.get(
+        sys.platform, [f"-Wl,-soname,{out.name}", "-Wl,-z,defs", "-Wl,-Bsymbolic"]
+    )
     command = [*toolchain.cc, *machine_flags(toolchain, target), "-O2", "-shared", *map(str, objects), *name, "-o", str(out)]
     with _environment(toolchain) as env:
         run([(out.name, command)], env)
@@ -291,13 +294,15 @@ def _clean_environment() -> dict[str, str]:
 
 @contextmanager
 def _environment(toolchain: Toolchain) -> Iterator[dict[str, str]]:
-    """What a command runs in. zig keeps what it builds once per target in the user's cache folder, the rest only for this command."""
-    env = _clean_environment()
-    if toolchain.family != "zig":
+    """What a command runs in, with a folder for its temporary files: a compiler that is stopped leaves them lying.
+
+    zig keeps what it builds once per target in the user's cache folder, the rest only for this command.
+    """
+    with tempfile.TemporaryDirectory(prefix="labc-cc-", ignore_cleanup_errors=True) as local:
+        env = _clean_environment() | {"TMPDIR": local}
+        if toolchain.family == "zig":
+            env |= {"ZIG_GLOBAL_CACHE_DIR": str(_zig_cache()), "ZIG_LOCAL_CACHE_DIR": local}
         yield env
-        return
-    with tempfile.TemporaryDirectory(prefix="labc-zig-", ignore_cleanup_errors=True) as local:
-        yield env | {"ZIG_GLOBAL_CACHE_DIR": str(_zig_cache()), "ZIG_LOCAL_CACHE_DIR": local}
 
 
 def _zig_cache() -> Path:

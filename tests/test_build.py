@@ -185,3 +185,27 @@ def test_sanitizers_find_nothing(digits_like: Path, tmp_path: Path) -> None:
         subprocess.run([cc, *flags, "-O1", f"-I{out / 'include'}", *sources, "-o", str(tmp_path / "main")], check=True)
         done = subprocess.run([str(tmp_path / "main")], check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+
+def test_a_failed_build_leaves_no_folders(digits_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver.emit, "emit", lambda plan: {"src/broken.c": "int f(void) { return }\n"})
+    with pytest.raises(LabcError, match=r"broken\.c"):
+        labc.compile(digits_like, "host", out=tmp_path / "deep" / "er" / "out")
+    assert not (tmp_path / "deep").exists()
+
+
+def test_a_swap_that_fails_puts_the_old_library_back(digits_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = labc.compile(digits_like, "host", out=tmp_path / "out")
+    before = tree(out)
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.name.startswith(".out.") and not self.name.endswith(".old"):
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(LabcError, match="cannot be written"):
+        labc.compile(digits_like, "host", out=out, name="other")
+    assert tree(out) == before
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []

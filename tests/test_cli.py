@@ -140,7 +140,7 @@ def test_the_default_place_is_named_after_model_and_target(digits_like: Path, tm
 def test_a_failed_check_has_its_own_code(digits_like: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from labc.check import model as proof
 
-    monkeypatch.setattr(proof, "thresholds", lambda stages, machine: proof.Verdict("thresholds", "failed", "planted"))
+    monkeypatch.setattr(proof, "thresholds", lambda stages, machine, tick: proof.Verdict("thresholds", "failed", "planted"))
     code, out, _ = out_of(capsys, "check", str(digits_like), "--samples", "5")
     assert code == errors.FAILED
     assert "planted" in out

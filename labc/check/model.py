@@ -57,14 +57,14 @@ def levels(layers: Graph, machine: Graph, x: Array, tick: Callable[[int], None] 
     return equal("layers IR = machine IR", differ, f"{len(x)} inputs, scores bit for bit", where), np.concatenate(outputs)
 
 
-def thresholds(stages: dict[str, Graph], machine: Graph) -> Verdict:
+def thresholds(stages: dict[str, Graph], machine: Graph, tick: Callable[[int], None] = lambda n: None) -> Verdict:
     """Every threshold against the layers it came from, on every sum its layer can reach."""
     lowered = stages["lower"]
     channels = sum(lowered.types[node.name].size for node in lowered.nodes if isinstance(node, Sign))
     if not channels:
         return Verdict("thresholds", "passed", "the network has none")
     try:
-        compared = prove(lowered, machine)
+        compared = prove(lowered, machine, tick)
     except LabcError as error:
         return Verdict("thresholds", "failed", str(error))
     return Verdict("thresholds", "passed", f"{channels} channels, {compared} sums enumerated, every one of each range")

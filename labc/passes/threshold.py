@@ -10,6 +10,8 @@ where a sum falls on it, and a dead channel has no s to divide by. Each step of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from labc.ir import layers, machine
@@ -88,10 +90,17 @@ def bisect(chain: tuple[Node, ...], low: Array, high: Array) -> tuple[Array, Arr
     return falling, thresholds
 
 
-def prove(before: Graph, after: Graph) -> int:
+def sums_to_prove(before: Graph) -> int:
+    """How many comparisons `prove` makes."""
+    ends = (bounds(before, chain_of(before, node)[0]) for node in before.nodes if isinstance(node, layers.Sign))
+    return sum(int((high - low + 1).sum()) for low, high in ends)
+
+
+def prove(before: Graph, after: Graph, tick: Callable[[int], None] = lambda compared: None) -> int:
     """Compare every threshold of `after` with the layers of `before` on every sum of its range; the number of comparisons.
 
-    `before` is the graph that `lower` made, `after` any later one. Raises LabcError naming layer, channel and sum of the first difference.
+    `before` is the graph that `lower` made, `after` any later one; `tick` hears of each piece's comparisons. Raises LabcError naming
+    layer, channel and sum of the first difference.
     """
     compared = 0
     for sign in (node for node in before.nodes if isinstance(node, layers.Sign)):
@@ -116,4 +125,5 @@ def prove(before: Graph, after: Graph) -> int:
                 row, channel = (int(i) for i in bad[0])
                 raise sign.fail(f"channel {channel} differs at sum {int(at[row, 0])}", "this is a fault in labc; please report it")
             compared += int(inside.sum())
+            tick(int(inside.sum()))
     return compared
