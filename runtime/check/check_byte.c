@@ -213,7 +213,10 @@ static void constants_of(const labc_check_case *c, uint32_t n, uint32_t shift, i
     } else if (kind < 8) {
         wanted = kind == 6 ? left : -left;
     } else {
-        wanted = (int64_t)any * ((int64_t)1 << shift) / 65536 - product;
+        /* Anything from 0 to 512: nine bits before the point, and the other 23 behind it as far as the shift shows them. */
+        const int64_t whole = (int64_t)(any % 512) * ((int64_t)1 << shift);
+        const int64_t rest = any / 512;
+        wanted = whole + (shift >= 23 ? rest * ((int64_t)1 << (shift - 23)) : rest >> (23 - shift)) - product;
     }
     *b = wanted > left ? left : wanted < -left ? -left : wanted;
 }
