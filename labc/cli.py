@@ -67,6 +67,8 @@ def _train(a: argparse.Namespace) -> int:
         if error.name and error.name.startswith("labc"):
             raise
         raise LabcError(f"train: {error.name} is not installed; pip install 'labc[train]'", code=NOT_HERE) from error
+    if a.data is not None and not recipes.RECIPES[a.recipe].takes_data:
+        _say(f"{a.recipe} brings its own data: --data is not used", a)
     result = recipes.run(
         a.recipe,
         method=a.method,

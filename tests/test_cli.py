@@ -305,3 +305,23 @@ def test_inspect_counts_what_the_library_holds(tmp_path: Path, capsys: pytest.Ca
         told = json.loads(out_of(capsys, "inspect", str(path), "--json")[1])
         built = json.loads(out_of(capsys, "build", str(path), "-o", str(tmp_path / "out"), "--json")[1])
         assert sum(row["packed_bytes"] for row in told["layers"]) == built["constants"]["bytes"]
+
+
+def test_data_that_is_not_used_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "train",
+        "digits-mlp",
+        "--method",
+        "fp",
+        "--epochs",
+        "1",
+        "--width",
+        "8",
+        "--data",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert main(arguments) == errors.OK
+    assert "digits-mlp brings its own data: --data is not used" in capsys.readouterr().err
+    assert (tmp_path / "run" / "digits.onnx").is_file()

@@ -48,8 +48,6 @@ def run(
             raise LabcError(f"{what} {number}: must be at least 1")
     if seed < 0 or split < 0 or max(seed, split) >= 2**32:
         raise LabcError(f"--seed {seed}, split {split}: must be from 0 to {2**32 - 1}")
-    if data is not None and not RECIPES[name].takes_data:
-        raise LabcError(f"--data {data}: {name} brings its own data; leave it out")
     if split and not RECIPES[name].takes_split:
         raise LabcError(f"--split {split}: {name} has one split, its authors'; leave it out")
     try:
