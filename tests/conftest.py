@@ -9,8 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # for zoo (networks) and here (what was not run)
+
+# No deadline: a busy machine is no fault of the code. CI draws the same examples every time, so that it judges the change; a
+# developer's machine draws new ones.
+settings.register_profile("labc", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("labc")
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -328,7 +328,7 @@ MUTATIONS: list[Mutation] = [
 ]
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(mutations())
 def test_mutated_structure(tmp_path_factory: pytest.TempPathFactory, model: onnx.ModelProto) -> None:
     path = zoo.save(model, tmp_path_factory.mktemp("mutated") / "net.onnx")

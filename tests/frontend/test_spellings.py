@@ -55,7 +55,7 @@ def pixels(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return x
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.integers(1, 40), min_size=2, max_size=5),
     st.sampled_from(["lab2", "lab"]),

@@ -143,7 +143,7 @@ def packer(shared_library: Any) -> tuple[cffi.FFI, Any]:
     groups=st.sampled_from([1, 2, 4]),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_both_packers_agree(
     packer: tuple[cffi.FFI, Any], rows: int, inputs: int, word_bits: int, lanes: int, groups: int, seed: int
 ) -> None:

@@ -18,7 +18,7 @@ Array = NDArray[Any]
 SIZES = st.one_of(st.integers(1, 70), st.integers(1, 2100))
 ROWS = st.integers(1, 70)
 SEEDS = st.integers(0, 2**32 - 1)
-EXAMPLES = settings(max_examples=80, deadline=None)
+EXAMPLES = settings(max_examples=80)
 
 
 @pytest.fixture(scope="module", params=host_compilers(), ids=named)

@@ -53,7 +53,7 @@ def network(method: str, widths: list[int], gammas: list[float], seed: int = 0) 
     return model
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from(["lab2", "lab"]),
     st.lists(st.integers(1, 40), min_size=2, max_size=6),

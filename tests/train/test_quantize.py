@@ -23,7 +23,7 @@ def pixels(n: int, width: int, seed: int = 0) -> Tensor:
     return torch.randint(0, 256, (n, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.tuples(st.floats(-1e6, 1e6).map(lambda x: x * 10.0 ** -abs(int(x) % 9)), st.floats(-1e5, 1e5)), min_size=1, max_size=6),
     st.integers(1, 65793),
