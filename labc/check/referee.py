@@ -34,7 +34,8 @@ def referee(path: Path, x: Array, scores: Array, notes: tuple[str, ...], batch: 
             pieces[-1] = np.concatenate([pieces[-1], np.zeros((fixed - len(pieces[-1]), *x.shape[1:]), x.dtype)])
         got = np.concatenate([session.run(None, {entry.name: piece})[0] for piece in pieces])[: len(x)]
     except Exception as error:  # onnxruntime raises many kinds; what it cannot run it cannot judge
-        return Verdict(WHAT, "not run here", f"onnxruntime does not run this file: {str(error).strip().splitlines()[0][:160]}")
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        return Verdict(WHAT, "not run here", f"onnxruntime does not run this file: {why}")
     version = onnxruntime.__version__
     if got.dtype.kind in "iu":  # the file ends in ArgMax
         same = np.asarray(got.reshape(len(x)) == np.argmax(scores, axis=1))

@@ -45,16 +45,18 @@ def _relu(number: int) -> dict[str, nn.Module]:
 class Method:
     """`layer(number, in, out)` and `activation(number)` give named modules; `optimizer(model, lr)` what trains them."""
 
-    about: str
     layer: Callable[[int, int, int], dict[str, nn.Module]]
     activation: Callable[[int], dict[str, nn.Module]]
     optimizer: Callable[[nn.Module, float], torch.optim.Optimizer]
 
 
 METHODS: dict[str, Method] = {
-    "lab2": Method("loss-aware binarization, binary weights and activations", _binary, _sign, _lab),
-    "lab": Method("loss-aware binarization, binary weights; 8-bit activations after training", _binary, _relu, _lab),
-    "fp": Method("full precision: float weights, ReLU, Adam; the baseline, not for the compiler", _float, _relu, _adam),
+    # loss-aware binarization, binary weights and activations
+    "lab2": Method(_binary, _sign, _lab),
+    # loss-aware binarization, binary weights; 8-bit activations after training
+    "lab": Method(_binary, _relu, _lab),
+    # full precision: float weights, ReLU, Adam; the baseline, not for the compiler
+    "fp": Method(_float, _relu, _adam),
 }
 
 

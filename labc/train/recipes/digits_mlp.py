@@ -29,7 +29,6 @@ def _load(split: int, directory: Path | None) -> Data:
 
 RECIPE = Recipe(
     name="digits-mlp",
-    about="64-256-256-10 on scikit-learn's 8x8 digits",
     file="digits.onnx",
     widths=(64, 256, 256, 10),
     epochs=150,

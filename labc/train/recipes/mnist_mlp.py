@@ -26,7 +26,6 @@ def _load(split: int, directory: Path | None) -> Data:
 
 RECIPE = Recipe(
     name="mnist-mlp",
-    about="784-2048-2048-2048-10 on MNIST",
     file="mnist.onnx",
     widths=(784, 2048, 2048, 2048, 10),
     epochs=50,

@@ -27,7 +27,6 @@ class Recipe:
     """
 
     name: str
-    about: str
     file: str
     widths: tuple[int, ...]
     epochs: int
