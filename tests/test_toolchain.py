@@ -267,7 +267,14 @@ def test_ctrl_c_stops_the_compilers(tmp_path: Path) -> None:
     toolchain.compile_objects(found, target.find("host"), [Path("a.c"), Path("b.c")], [], Path("out"))
     """
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], cwd=tmp_path, stderr=subprocess.PIPE, env=env)
+    # A background job is started with SIGINT ignored and hands that on; Python then has no KeyboardInterrupt.
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        env=env,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     limit = time.monotonic() + 20
     while not (tmp_path / "pids").exists() and time.monotonic() < limit:
         time.sleep(0.02)
