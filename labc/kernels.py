@@ -38,19 +38,23 @@ class Op:
 
 @dataclass(frozen=True)
 class Isa:
-    """An instruction set: its kernels are in runtime/`name`.c, for `machine` ("any", or an architecture), compiled with `flags`."""
+    """An instruction set: its kernels are in runtime/`name`.c, for `machine` ("any", or an architecture), compiled with `flags`.
+
+    `needs` are the features a processor must have, as names of runtime/cpu.h without their LABC_CPU_; none where every one has them.
+    """
 
     name: str
     machine: str
     flags: tuple[str, ...]
+    needs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Kernel:
     """One implementation of an op. `word_bits`, `lanes` and `groups` are its weight layout, 0 where there are no weights.
 
-    `alignment`: bytes that every pointer is promised to be a multiple of (or of its own element, if that is larger). `scratch`:
-    the formula, in `inputs` and `rows`, of the bytes it needs.
+    `alignment`: bytes that the address of the weights is promised to be a multiple of. `scratch`: the formula, in `inputs` and
+    `rows`, of the bytes it needs.
     """
 
     op: str
@@ -141,10 +145,10 @@ def _op(text: str) -> Op:
 
 
 def _isa(text: str) -> Isa:
-    found = re.fullmatch(r'(\w+), (\w+), "([^"]*)"', text)
+    found = re.fullmatch(r'(\w+), (\w+), "([^"]*)", (0|LABC_CPU_\w+(?: \+ LABC_CPU_\w+)*)', text)
     if found is None:
-        raise ValueError(f'LABC_ISA({text}) is not (isa, machine, "flags")')
-    return Isa(found[1], found[2], tuple(found[3].split()))
+        raise ValueError(f'LABC_ISA({text}) is not (isa, machine, "flags", needs)')
+    return Isa(found[1], found[2], tuple(found[3].split()), tuple(re.findall(r"LABC_CPU_(\w+)", found[4])))
 
 
 def _kernel(text: str, ops: Mapping[str, Op], isas: Mapping[str, Isa]) -> Kernel:

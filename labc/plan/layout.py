@@ -15,13 +15,24 @@ FLASH_TYPES = {"uint8": "uint8_t", "uint32": "uint32_t", "int32": "int32_t", "in
 def pack(weights: Array, kernel: Kernel) -> Array:
     """Signs [N, K] → uint32 words in the kernel's layout, `w[N / (lanes·groups)][K / word bits][groups][lanes]` words, flat.
 
-    K is padded to whole words with bits 0, which the inputs' unused bits match, and N to whole blocks with rows of 0.
-    A word of more than 32 bits is that many consecutive uint32, least significant first.
+    The last block of rows has only as many groups as it needs. K is padded to whole words with bits 0, which the inputs' unused
+    bits match, and N to whole groups with rows of 0. A word of 64 or 128 bits is that many consecutive uint32, least significant first;
+    words of 16 or 8 bits lie in a uint32 in the same order.
     """
+    rows = weights.shape[0]
+    block = kernel.lanes * kernel.groups
+    whole = rows // block * block
+    parts = [_block(weights[:whole], kernel, kernel.groups), _block(weights[whole:], kernel, -(-(rows - whole) // kernel.lanes))]
+    return pack_signs(np.concatenate(parts))
+
+
+def _block(weights: Array, kernel: Kernel, groups: int) -> Array:
+    """Blocks of `groups` groups as signs in the order of their bits, padding −1, flat; filled up to whole uint32 at the end."""
     rows, inputs = weights.shape
-    block, parts = kernel.lanes * kernel.groups, kernel.word_bits // 32
-    words = pack_signs(weights)
-    padded = np.zeros((-(-rows // block) * block, -(-inputs // kernel.word_bits) * parts), np.uint32)
-    padded[:rows, : words.shape[1]] = words
-    shaped = padded.reshape(-1, kernel.groups, kernel.lanes, padded.shape[1] // parts, parts)
+    if rows == 0:
+        return np.empty(0, np.int8)
+    bits, lanes = kernel.word_bits, kernel.lanes
+    padded = np.full((-(-rows // (groups * lanes)) * groups * lanes, -(-inputs // bits) * bits), -1, np.int8)
+    padded[:rows, :inputs] = weights
+    shaped = padded.reshape(-1, groups, lanes, padded.shape[1] // bits, bits)
     return np.ascontiguousarray(shaped.transpose(0, 3, 1, 2, 4)).reshape(-1)

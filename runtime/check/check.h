@@ -83,7 +83,7 @@ int32_t labc_check_x(const labc_check_case *c, uint32_t k);
 uint32_t labc_check_random(uint32_t seed, uint32_t stream, uint32_t k);
 
 /* Where element (n, k) of the weights lies, as a bit of the array of 32-bit words; and how many words that array has. */
-uint32_t labc_check_position(const labc_check_layout *layout, uint32_t inputs, uint32_t n, uint32_t k);
+uint32_t labc_check_position(const labc_check_layout *layout, uint32_t inputs, uint32_t rows, uint32_t n, uint32_t k);
 uint32_t labc_check_weight_words(const labc_check_layout *layout, uint32_t inputs, uint32_t rows);
 
 /* ---- guarded arguments ---- */

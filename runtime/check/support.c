@@ -179,65 +179,6 @@ int32_t labc_check_w(const labc_check_case *c, uint32_t n, uint32_t k)
     }
 }
 
-/* ---- the packer ---- */
-
-static uint32_t blocks_of(uint32_t count, uint32_t size)
-{
-    return count / size + (count % size != 0);
-}
-
-uint32_t labc_check_position(const labc_check_layout *layout, uint32_t inputs, uint32_t n, uint32_t k)
-{
-    const uint32_t bits = layout->word_bits, lanes = layout->lanes, groups = layout->groups;
-    const uint32_t word = (n / (lanes * groups)) * blocks_of(inputs, bits) + k / bits;
-    return ((word * groups + n / lanes % groups) * lanes + n % lanes) * bits + k % bits;
-}
-
-uint32_t labc_check_weight_words(const labc_check_layout *layout, uint32_t inputs, uint32_t rows)
-{
-    const uint32_t bits = layout->word_bits, together = layout->lanes * layout->groups;
-    return blocks_of(blocks_of(rows, together) * together * blocks_of(inputs, bits) * bits, 32);
-}
-
-uint32_t *labc_check_packed_w(const labc_check_case *c)
-{
-    const labc_check_layout *layout = &c->row->layout;
-    const uint32_t count = labc_check_weight_words(layout, c->inputs, c->rows);
-    uint32_t *words = labc_check_input(c, count, 4);
-    for (uint32_t i = 0; i < count; ++i) {
-        words[i] = 0;
-    }
-    for (uint32_t n = 0; n < c->rows; ++n) {
-        uint32_t position = 0;
-        for (uint32_t k = 0, bit = 0; k < c->inputs; ++k, ++bit) {
-            /* Within a word of the layout positions follow each other, which saves most divisions. */
-            if (k == 0 || bit == layout->word_bits) {
-                position = labc_check_position(layout, c->inputs, n, k);
-                bit = 0;
-            }
-            if (labc_check_w(c, n, k) > 0) {
-                words[(position + bit) / 32] |= UINT32_C(1) << (position + bit) % 32;
-            }
-        }
-    }
-    return words;
-}
-
-uint32_t *labc_check_packed_x(const labc_check_case *c)
-{
-    const uint32_t count = blocks_of(c->inputs, 32);
-    uint32_t *words = labc_check_input(c, count, 4);
-    for (uint32_t i = 0; i < count; ++i) {
-        words[i] = 0;
-    }
-    for (uint32_t k = 0; k < c->inputs; ++k) {
-        if (labc_check_x(c, k) > 0) {
-            words[k / 32] |= UINT32_C(1) << k % 32;
-        }
-    }
-    return words;
-}
-
 /* ---- guarded arguments ---- */
 
 /* Poison kept and looked at on both sides of every argument; also more than the largest vector a kernel stores at once. */
@@ -291,24 +232,19 @@ static void *place(unsigned char poison, uint32_t writable, uint32_t bytes, uint
     return a->first;
 }
 
-static uint32_t alignment_of(const labc_check_case *c, uint32_t size)
-{
-    return c->row->alignment > size ? c->row->alignment : size;
-}
-
 void *labc_check_input(const labc_check_case *c, uint32_t count, uint32_t size)
 {
-    return place(POISON_INPUT, 0, count * size, alignment_of(c, size), c->snug ? 0 : GUARD, !c->snug);
+    return place(POISON_INPUT, 0, count * size, size, c->snug ? 0 : GUARD, !c->snug);
 }
 
 void *labc_check_output(const labc_check_case *c, uint32_t count, uint32_t size)
 {
-    return place(POISON_OUTPUT(c), 1, count * size, alignment_of(c, size), GUARD, 1);
+    return place(POISON_OUTPUT(c), 1, count * size, size, GUARD, 1);
 }
 
 void *labc_check_scratch(const labc_check_case *c)
 {
-    return place(POISON_OUTPUT(c), 1, c->row->scratch(c->inputs, c->rows), alignment_of(c, 1), GUARD, 1);
+    return place(POISON_OUTPUT(c), 1, c->row->scratch(c->inputs, c->rows), 4, GUARD, 1);
 }
 
 /* 1 if a byte of [at, end) is not poison any more. */
@@ -343,6 +279,68 @@ uint32_t labc_check_run(const labc_check_case *c, void (*call)(void *), void *co
         }
     }
     return 0;
+}
+
+/* ---- the packer ---- */
+
+static uint32_t blocks_of(uint32_t count, uint32_t size)
+{
+    return count / size + (count % size != 0);
+}
+
+uint32_t labc_check_position(const labc_check_layout *layout, uint32_t inputs, uint32_t rows, uint32_t n, uint32_t k)
+{
+    const uint32_t bits = layout->word_bits, lanes = layout->lanes, together = lanes * layout->groups;
+    const uint32_t first = n / together * together;
+    const uint32_t groups = rows - first < together ? blocks_of(rows - first, lanes) : layout->groups;
+    const uint32_t words = first * blocks_of(inputs, bits);
+    return (words + (k / bits * groups + (n - first) / lanes) * lanes + n % lanes) * bits + k % bits;
+}
+
+uint32_t labc_check_weight_words(const labc_check_layout *layout, uint32_t inputs, uint32_t rows)
+{
+    const uint32_t bits = layout->word_bits, lanes = layout->lanes;
+    return blocks_of(blocks_of(rows, lanes) * lanes * blocks_of(inputs, bits) * bits, 32);
+}
+
+uint32_t *labc_check_packed_w(const labc_check_case *c)
+{
+    const labc_check_layout *layout = &c->row->layout;
+    const uint32_t count = labc_check_weight_words(layout, c->inputs, c->rows);
+    const uint32_t alignment = c->row->alignment > 4 ? c->row->alignment : 4;
+    uint32_t *words = place(POISON_INPUT, 0, 4 * count, alignment, c->snug ? 0 : GUARD, !c->snug);
+    for (uint32_t i = 0; i < count; ++i) {
+        words[i] = 0;
+    }
+    for (uint32_t n = 0; n < c->rows; ++n) {
+        uint32_t position = 0;
+        for (uint32_t k = 0, bit = 0; k < c->inputs; ++k, ++bit) {
+            /* Within a word of the layout positions follow each other, which saves most divisions. */
+            if (k == 0 || bit == layout->word_bits) {
+                position = labc_check_position(layout, c->inputs, c->rows, n, k);
+                bit = 0;
+            }
+            if (labc_check_w(c, n, k) > 0) {
+                words[(position + bit) / 32] |= UINT32_C(1) << (position + bit) % 32;
+            }
+        }
+    }
+    return words;
+}
+
+uint32_t *labc_check_packed_x(const labc_check_case *c)
+{
+    const uint32_t count = blocks_of(c->inputs, 32);
+    uint32_t *words = labc_check_input(c, count, 4);
+    for (uint32_t i = 0; i < count; ++i) {
+        words[i] = 0;
+    }
+    for (uint32_t k = 0; k < c->inputs; ++k) {
+        if (labc_check_x(c, k) > 0) {
+            words[k / 32] |= UINT32_C(1) << k % 32;
+        }
+    }
+    return words;
 }
 
 /* ---- cases ---- */

@@ -14,7 +14,7 @@ from labc.plan.layout import pack
     st.integers(0, 2**32 - 1),
     st.integers(1, 37),
     st.integers(1, 150),
-    st.sampled_from([32, 64, 128]),
+    st.sampled_from([8, 16, 32, 64, 128]),
     st.sampled_from([1, 2, 8, 16]),
     st.sampled_from([1, 2, 4]),
 )
@@ -23,12 +23,13 @@ def test_every_element_is_where_the_table_says(seed: int, n: int, k: int, bits: 
     kernel = Kernel("sign_matvec_sums", "any", bits, lanes, groups, 1, "0")
     packed = pack(w, kernel)
     assert packed.dtype == np.uint32
-    words = -(-k // bits)
-    assert packed.size == -(-n // (lanes * groups)) * words * groups * lanes * bits // 32
+    words, block = -(-k // bits), lanes * groups
+    assert packed.size == -(-(-(-n // lanes) * lanes * words * bits) // 32)
     want = np.zeros(packed.size, np.uint64)
     for row in range(n):
+        q = row // block
+        g = groups if q < (n - 1) // block or n % block == 0 else -(-(n % block) // lanes)  # of the last block, as many as it needs
         for column in range(k):
-            p = (((row // (lanes * groups) * words + column // bits) * groups + row // lanes % groups) * lanes + row % lanes) * bits
-            p += column % bits
+            p = (q * block * words + (column // bits * g + row // lanes % groups) * lanes + row % lanes) * bits + column % bits
             want[p // 32] |= np.uint64(int(w[row, column] > 0) << p % 32)
     np.testing.assert_array_equal(packed, want)

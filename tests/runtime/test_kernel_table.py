@@ -21,10 +21,10 @@ GOOD = """
 LABC_OP(twice, (const uint32_t *x, const uint32_t *w, uint32_t rows, int32_t *y, void *scratch))
 LABC_OP(plain, (const int32_t *x, uint32_t rows))
 #if defined(__x86_64__)
-LABC_ISA(avx2, x86_64, "-mavx2 -mpopcnt")
+LABC_ISA(avx2, x86_64, "-mavx2 -mpopcnt", LABC_CPU_AVX2 + LABC_CPU_POPCNT)
 LABC_KERNEL(twice, avx2, 32, 8, 1, 32, (inputs + 31) / 32 * 4 + rows)
 #endif
-LABC_ISA(scalar, any, "")
+LABC_ISA(scalar, any, "", 0)
 LABC_KERNEL(twice, scalar, 32, 1, 1, 1, 0)
 LABC_KERNEL(plain, scalar, 0, 0, 0, 1, 0)
 """
@@ -53,7 +53,7 @@ def test_the_table_that_ships() -> None:
 
 def test_a_table_with_more_instruction_sets() -> None:
     table = parse(GOOD)
-    assert table.isas["avx2"] == kernels.Isa("avx2", "x86_64", ("-mavx2", "-mpopcnt"))
+    assert table.isas["avx2"] == kernels.Isa("avx2", "x86_64", ("-mavx2", "-mpopcnt"), ("AVX2", "POPCNT"))
     assert list(table.kernels) == [("twice", "avx2"), ("twice", "scalar"), ("plain", "scalar")]
     assert table.kernels["twice", "avx2"].scratch_bytes(inputs=33, rows=5) == 2 * 4 + 5
 
@@ -72,7 +72,7 @@ def replaced(old: str, new: str) -> str:
         (GOOD + "LABC_KERNEL(plain, scalar, 0, 0, 1, 0)\n", "is not .op, isa, word_bits"),
         (GOOD + "LABC_FOO(plain)\n", "neither a row nor a preprocessor line"),
         (GOOD + "/* a\n comment */ LABC_FOO(plain)\n", "kernels.def:12: neither"),
-        (GOOD + 'LABC_ISA(neon, aarch64, "")\n', "the last ISA is not scalar"),
+        (GOOD + 'LABC_ISA(neon, aarch64, "", 0)\n', "the last ISA is not scalar"),
         (GOOD + "LABC_OP(more, (uint32_t rows))\n", "more has no scalar kernel"),
         (replaced("LABC_OP(twice, (", "LABC_OP(twice ("), "is not .op, .parameters"),
         (replaced("uint32_t rows, ", "uint32_t, "), "is not a type and a name"),
@@ -98,7 +98,7 @@ def test_c_reads_the_same_rows(tmp_path: Path, shared_library: Any) -> None:
         extern const char *const rows[];
         const char *const rows[] = {
         #define LABC_OP(op, parameters) "op " #op " " #parameters,
-        #define LABC_ISA(isa, machine, flags) "isa " #isa " " #machine " " flags,
+        #define LABC_ISA(isa, machine, flags, needs) "isa " #isa " " #machine " " flags,
         #define LABC_KERNEL(op, isa, ...) "kernel " #op " " #isa " " #__VA_ARGS__,
         #include "kernels.def"
         "end"};
@@ -129,7 +129,7 @@ def packer(shared_library: Any) -> tuple[cffi.FFI, Any]:
     ffi = cffi.FFI()
     ffi.cdef("""
         typedef struct { uint32_t word_bits, lanes, groups; } labc_check_layout;
-        uint32_t labc_check_position(const labc_check_layout *layout, uint32_t inputs, uint32_t n, uint32_t k);
+        uint32_t labc_check_position(const labc_check_layout *layout, uint32_t inputs, uint32_t rows, uint32_t n, uint32_t k);
         uint32_t labc_check_weight_words(const labc_check_layout *layout, uint32_t inputs, uint32_t rows);
     """)
     return ffi, ffi.dlopen(str(shared_library([RUNTIME / "scalar.c", *CHECK_SOURCES, CHECK / "fence_none.c", CHECK / "memory_main.c"])))
@@ -138,8 +138,8 @@ def packer(shared_library: Any) -> tuple[cffi.FFI, Any]:
 @given(
     rows=st.integers(1, 70),
     inputs=st.integers(1, 140),
-    word_bits=st.sampled_from([32, 64]),
-    lanes=st.sampled_from([1, 2, 4, 8, 16]),
+    word_bits=st.sampled_from([8, 16, 32, 64, 128]),
+    lanes=st.sampled_from([1, 2, 4, 8, 16, 32]),
     groups=st.sampled_from([1, 2, 4]),
     seed=st.integers(0, 2**32 - 1),
 )
@@ -152,7 +152,7 @@ def test_both_packers_agree(
     layout = ffi.new("labc_check_layout *", (word_bits, lanes, groups))
     words = np.zeros(library.labc_check_weight_words(layout, inputs, rows), np.uint32)
     for n, k in np.argwhere(signs > 0).tolist():
-        place = library.labc_check_position(layout, inputs, n, k)
+        place = library.labc_check_position(layout, inputs, rows, n, k)
         words[place // 32] |= np.uint32(1 << place % 32)
     kernel = Kernel("sign_matvec_sums", "none", word_bits, lanes, groups, 4, "0")
     np.testing.assert_array_equal(pack(signs, kernel), words)
