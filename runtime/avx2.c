@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* AVX2: signs times signs by carry-save adders and a byte table, bytes times signs by tables of partial sums. A lane is a row of w. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* ---- signs times signs: 8 rows in a vector ---- */
+
+enum { SIGN_LANES = 8 };
+
+static inline uint32_t words_of(uint32_t count)
+{
+    return count / 32 + (count % 32 != 0);
+}
+
+/* The bits of each byte counted: a table of 16 answers the low half and the high half. */
+INLINE __m256i popcounts_of_bytes(__m256i v)
+{
+    const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const __m256i low = _mm256_set1_epi8(15);
+    return _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(v, low)),
+                           _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi32(v, 4), low)));
+}
+
+/* The four unsigned bytes of each 32-bit lane added up. */
+INLINE __m256i sums_of_bytes(__m256i v)
+{
+    return _mm256_madd_epi16(_mm256_maddubs_epi16(v, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
+}
+
+/* 256 full adders: the sum bits stay in *sum, the carries are returned. */
+INLINE __m256i carry_save(__m256i *sum, __m256i b, __m256i c)
+{
+    const __m256i half = _mm256_xor_si256(*sum, b);
+    const __m256i carry = _mm256_or_si256(_mm256_and_si256(*sum, b), _mm256_and_si256(half, c));
+    *sum = _mm256_xor_si256(half, c);
+    return carry;
+}
+
+/*
+ * Lane l: popcount(x ^ w) of row l of eight. One word of x meets eight rows at once, so no sum runs across a vector. Eight words a
+ * step: ones, twos and fours are, in each of 256 columns, a counter of the differences so far, and only its carry into the eights is
+ * counted: 256 x 8 products for 8 differences, 7 x 5 operations of adders and 7 of counting, where counting each word
+ * would take 8 x 7. A byte counts at most 8 of the eights, so it is emptied every 31 steps.
+ */
+INLINE __m256i count_differing(const uint32_t *x, const uint32_t *w, uint32_t words)
+{
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i count = zero, ones = zero, twos = zero, fours = zero;
+#define DIFFERENCE(j) \
+    _mm256_xor_si256(_mm256_set1_epi32((int32_t)x[j]), _mm256_load_si256((const __m256i *)(const void *)(w + SIGN_LANES * (j))))
+    while (words >= 8) {
+        uint32_t steps = words / 8 < 31 ? words / 8 : 31;
+        __m256i eights = zero;
+        words -= 8 * steps;
+        for (; steps > 0; --steps, x += 8, w += 8 * SIGN_LANES) {
+            const __m256i twos_a = carry_save(&ones, DIFFERENCE(0), DIFFERENCE(1));
+            const __m256i twos_b = carry_save(&ones, DIFFERENCE(2), DIFFERENCE(3));
+            const __m256i fours_a = carry_save(&twos, twos_a, twos_b);
+            const __m256i twos_c = carry_save(&ones, DIFFERENCE(4), DIFFERENCE(5));
+            const __m256i twos_d = carry_save(&ones, DIFFERENCE(6), DIFFERENCE(7));
+            const __m256i fours_b = carry_save(&twos, twos_c, twos_d);
+            eights = _mm256_add_epi8(eights, popcounts_of_bytes(carry_save(&fours, fours_a, fours_b)));
+        }
+        count = _mm256_add_epi32(count, _mm256_slli_epi32(sums_of_bytes(eights), 3));
+    }
+    /* What the counters still hold: a byte of it at most 8 (1 + 2 + 4) = 56; and up to seven words, at most 56 more. */
+    const __m256i upper = _mm256_add_epi8(popcounts_of_bytes(twos), _mm256_slli_epi32(popcounts_of_bytes(fours), 1));
+    __m256i rest = _mm256_add_epi8(popcounts_of_bytes(ones), _mm256_slli_epi32(upper, 1));
+    for (; words > 0; --words, ++x, w += SIGN_LANES) {
+        rest = _mm256_add_epi8(rest, popcounts_of_bytes(DIFFERENCE(0)));
+    }
+#undef DIFFERENCE
+    return _mm256_add_epi32(count, sums_of_bytes(rest));
+}
+
+/* All ones in the first `count` of eight 32-bit lanes, all from 8 on: a lane is in if its number is less. */
+static inline __m256i first_lanes(uint32_t count)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int32_t)(count < 8 ? count : 8)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+/* The first `count` of eight 32-bit lanes, all from 8 on. Not by a masked store, which takes some processors twenty times as long. */
+static inline void store_first(int32_t *y, __m256i v, uint32_t count)
+{
+    if (count >= 8) {
+        _mm256_storeu_si256((__m256i *)(void *)y, v);
+    } else {
+        memcpy(y, &v, count * sizeof *y);
+    }
+}
+
+void labc_sign_matvec_sums_avx2(const uint32_t *restrict x, const uint32_t *restrict w, uint32_t inputs, uint32_t rows,
+                                int32_t *restrict y)
+{
+    const uint32_t words = words_of(inputs);
+    for (uint32_t n = 0; n < rows; n += SIGN_LANES, w += (size_t)words * SIGN_LANES) {
+        const __m256i count = count_differing(x, w, words);
+        const __m256i sums = _mm256_sub_epi32(_mm256_set1_epi32((int32_t)inputs), _mm256_slli_epi32(count, 1));
+        store_first(y + n, sums, rows - n);
+    }
+}
+
+void labc_sign_matvec_threshold_avx2(const uint32_t *restrict x, const uint32_t *restrict w, const int32_t *restrict limits,
+                                     uint32_t inputs, uint32_t rows, uint32_t *restrict y)
+{
+    const uint32_t words = words_of(inputs);
+    uint32_t signs = 0;
+    for (uint32_t n = 0; n < rows; n += SIGN_LANES, w += (size_t)words * SIGN_LANES) {
+        const __m256i some = first_lanes(rows - n);
+        const __m256i above = _mm256_cmpgt_epi32(count_differing(x, w, words), _mm256_maskload_epi32(limits + n, some));
+        /* +1 where the count is not above its limit; the sign bits of eight lanes are eight signs. */
+        const __m256i up = _mm256_andnot_si256(above, some);
+        signs |= (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(up)) << n % 32;
+        if (n % 32 == 24 || rows - n <= SIGN_LANES) {
+            y[n / 32] = signs;
+            signs = 0;
+        }
+    }
+}
+
+/* ---- bytes times signs: 32 rows in a vector of bytes ---- */
+
+enum {
+    BYTE_LANES = 32,
+    STEP_INPUTS = 16,       /* inputs of a step: two words of w with 8 bits, four tables */
+    TABLE_BIAS = 4 * 255,   /* makes a table's sums positive */
+    LOW_BITS = 6,           /* of a sum that the first byte table holds; the other five are in the second */
+    STEPS_IN_16_BITS = 8    /* 8 steps x 4 tables x 2040 = 65280 still fits an unsigned int16 */
+};
+
+/* x[k] as a number; beyond the inputs, where weights are only padding, nothing. */
+static inline int16_t input_at(const uint8_t *x, uint32_t offset, uint32_t inputs, uint32_t k)
+{
+    return k < inputs ? (int16_t)((int16_t)(x[k] ^ offset) - (int16_t)offset) : 0;
+}
+
+/*
+ * Tables: four inputs can be summed in only 16 ways, bit j of an index saying whether input j is added or subtracted. A byte shuffle
+ * looks up bytes, so a table is two: with the bias its sums are 0 to 2040, and the low six bits go into the first, the high five
+ * into the second. Four low parts then add up to at most 252, and four high ones to 124: four look-ups are added as bytes.
+ */
+static void make_tables(const uint8_t *x, uint32_t offset, uint32_t inputs, uint8_t *tables)
+{
+    const __m256i bias = _mm256_set1_epi16(TABLE_BIAS), low = _mm256_set1_epi16((1 << LOW_BITS) - 1);
+    const uint32_t end = (inputs / STEP_INPUTS + (inputs % STEP_INPUTS != 0)) * STEP_INPUTS;
+    for (uint32_t k = 0; k < end; k += 4, tables += 32) {
+        __m256i sums = bias;
+#define INPUT(j, bits)                                                                                                                \
+    {                                                                                                                                 \
+        /* + 1 or - 1 for each of 16 indices, by its bit j */                                                                         \
+        const __m256i clear = _mm256_cmpeq_epi16(_mm256_and_si256(index, _mm256_set1_epi16(bits)), _mm256_setzero_si256());            \
+        const __m256i sign = _mm256_or_si256(_mm256_set1_epi16(1), clear);                                                            \
+        sums = _mm256_add_epi16(sums, _mm256_sign_epi16(_mm256_set1_epi16(input_at(x, offset, inputs, k + (j))), sign));              \
+    }
+        const __m256i index = _mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        INPUT(0, 1)
+        INPUT(1, 2)
+        INPUT(2, 4)
+        INPUT(3, 8)
+#undef INPUT
+        /* Narrowed within each half of a vector, so the halves are put together again: first 16 low parts, then 16 high ones. */
+        const __m256i bytes = _mm256_packus_epi16(_mm256_and_si256(sums, low), _mm256_srli_epi16(sums, LOW_BITS));
+        _mm256_storeu_si256((__m256i *)(void *)tables, _mm256_permute4x64_epi64(bytes, _MM_SHUFFLE(3, 1, 2, 0)));
+    }
+}
+
+/* The 16 bytes at `at` in both halves of a vector. */
+INLINE __m256i twice(const uint8_t *at)
+{
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)at));
+}
+
+/*
+ * sums[i], i = 0..3: the sums of rows 8 i to 8 i + 7 of 32. A step is two words of 8 weights per row, each two indices: eight
+ * look-ups of 32 rows, added as bytes, then low and high parts of the same row are brought side by side and put together by one
+ * multiplication: low * 1 + high * 64, 32 x 16 products for about 27 operations.
+ */
+INLINE void byte_sums(const uint8_t *tables, const uint32_t *w, uint32_t inputs, __m256i sums[4])
+{
+    const __m256i nibble = _mm256_set1_epi8(15), weights = _mm256_set1_epi16((1 << LOW_BITS) << 8 | 1), zero = _mm256_setzero_si256();
+    const uint32_t all = inputs / STEP_INPUTS + (inputs % STEP_INPUTS != 0), words = inputs / 8 + (inputs % 8 != 0);
+    uint32_t word = 0;
+    sums[0] = sums[1] = sums[2] = sums[3] = _mm256_set1_epi32(-4 * TABLE_BIAS * (int32_t)all);
+    for (uint32_t steps = all; steps > 0;) {
+        const uint32_t now = steps < STEPS_IN_16_BITS ? steps : STEPS_IN_16_BITS;
+        __m256i first = zero, second = zero; /* 16-bit sums of rows 0-7, 16-23 and 8-15, 24-31 */
+        for (uint32_t i = 0; i < now; ++i, tables += 128, w += 16, word += 2) {
+            const __m256i a = _mm256_load_si256((const __m256i *)(const void *)w);
+            /* An odd number of words: the last step has one, and tables whose inputs are all 0 for the other. */
+            const __m256i b = word + 1 < words ? _mm256_load_si256((const __m256i *)(const void *)(w + 8)) : zero;
+            const __m256i index0 = _mm256_and_si256(a, nibble), index1 = _mm256_and_si256(_mm256_srli_epi16(a, 4), nibble);
+            const __m256i index2 = _mm256_and_si256(b, nibble), index3 = _mm256_and_si256(_mm256_srli_epi16(b, 4), nibble);
+            const __m256i low = _mm256_add_epi8(
+                _mm256_add_epi8(_mm256_shuffle_epi8(twice(tables), index0), _mm256_shuffle_epi8(twice(tables + 32), index1)),
+                _mm256_add_epi8(_mm256_shuffle_epi8(twice(tables + 64), index2), _mm256_shuffle_epi8(twice(tables + 96), index3)));
+            const __m256i high = _mm256_add_epi8(
+                _mm256_add_epi8(_mm256_shuffle_epi8(twice(tables + 16), index0), _mm256_shuffle_epi8(twice(tables + 48), index1)),
+                _mm256_add_epi8(_mm256_shuffle_epi8(twice(tables + 80), index2), _mm256_shuffle_epi8(twice(tables + 112), index3)));
+            first = _mm256_add_epi16(first, _mm256_maddubs_epi16(_mm256_unpacklo_epi8(low, high), weights));
+            second = _mm256_add_epi16(second, _mm256_maddubs_epi16(_mm256_unpackhi_epi8(low, high), weights));
+        }
+        steps -= now;
+        sums[0] = _mm256_add_epi32(sums[0], _mm256_cvtepu16_epi32(_mm256_castsi256_si128(first)));
+        sums[1] = _mm256_add_epi32(sums[1], _mm256_cvtepu16_epi32(_mm256_castsi256_si128(second)));
+        sums[2] = _mm256_add_epi32(sums[2], _mm256_cvtepu16_epi32(_mm256_extracti128_si256(first, 1)));
+        sums[3] = _mm256_add_epi32(sums[3], _mm256_cvtepu16_epi32(_mm256_extracti128_si256(second, 1)));
+    }
+}
+
+/* The first multiple of 32 bytes in scratch: no table then lies across two cache lines. */
+static inline uint8_t *tables_in(void *scratch)
+{
+    uint8_t *bytes = scratch;
+    return bytes + (32 - (uintptr_t)bytes % 32) % 32;
+}
+
+/* How many 32-bit words of w a block of 32 rows has. */
+static inline size_t block_words(uint32_t inputs)
+{
+    return (size_t)(inputs / 8 + (inputs % 8 != 0)) * (BYTE_LANES / 4);
+}
+
+void labc_byte_matvec_sums_avx2(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, uint32_t inputs, uint32_t rows,
+                                int32_t *restrict y, void *restrict scratch)
+{
+    uint8_t *const tables = tables_in(scratch);
+    __m256i sums[4];
+    make_tables(x, offset, inputs, tables);
+    for (uint32_t n = 0; n < rows; n += BYTE_LANES, w += block_words(inputs)) {
+        byte_sums(tables, w, inputs, sums);
+        for (uint32_t i = 0; i < 4 && n + 8 * i < rows; ++i) {
+            store_first(y + n + 8 * i, sums[i], rows - n - 8 * i);
+        }
+    }
+}
+
+void labc_byte_matvec_threshold_avx2(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w,
+                                     const int32_t *restrict thresholds, uint32_t inputs, uint32_t rows, uint32_t *restrict y,
+                                     void *restrict scratch)
+{
+    uint8_t *const tables = tables_in(scratch);
+    __m256i sums[4];
+    make_tables(x, offset, inputs, tables);
+    for (uint32_t n = 0; n < rows; n += BYTE_LANES, w += block_words(inputs)) {
+        uint32_t signs = 0;
+        byte_sums(tables, w, inputs, sums);
+        for (uint32_t i = 0; i < 4 && n + 8 * i < rows; ++i) {
+            const __m256i some = first_lanes(rows - n - 8 * i);
+            const __m256i below = _mm256_cmpgt_epi32(_mm256_maskload_epi32(thresholds + n + 8 * i, some), sums[i]);
+            const __m256i up = _mm256_andnot_si256(below, some);
+            signs |= (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(up)) << 8 * i;
+        }
+        y[n / 32] = signs;
+    }
+}
+
+/* min(max(v, 0) >> shift, 255) in each 64-bit lane. */
+static inline __m256i requantize(__m256i v, __m128i shift)
+{
+    const __m256i positive = _mm256_andnot_si256(_mm256_cmpgt_epi64(_mm256_setzero_si256(), v), v);
+    const __m256i shifted = _mm256_srl_epi64(positive, shift), most = _mm256_set1_epi64x(255);
+    return _mm256_blendv_epi8(shifted, most, _mm256_cmpgt_epi64(shifted, most));
+}
+
+void labc_byte_matvec_requantize_avx2(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, const int32_t *restrict m,
+                                      const int64_t *restrict b, uint32_t shift, uint32_t inputs, uint32_t rows, uint8_t *restrict y,
+                                      void *restrict scratch)
+{
+    const __m128i shifts = _mm_cvtsi32_si128((int32_t)shift);
+    /* The lowest byte of each 64-bit lane, four together: bytes 0 and 8 of each half. */
+    const __m256i lowest = _mm256_setr_epi8(0, 8, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                                            -1, -1, 0, 8, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    uint8_t *const tables = tables_in(scratch);
+    __m256i sums[4];
+    make_tables(x, offset, inputs, tables);
+    for (uint32_t n = 0; n < rows; n += BYTE_LANES, w += block_words(inputs)) {
+        int32_t all[BYTE_LANES];
+        byte_sums(tables, w, inputs, sums);
+        memcpy(all, sums, sizeof all);
+        for (uint32_t i = 0; i < BYTE_LANES && n + i < rows; i += 4) {
+            const uint32_t left = rows - n - i, count = left < 4 ? left : 4;
+            int32_t factors[4] = {0, 0, 0, 0};
+            int64_t terms[4] = {0, 0, 0, 0};
+            memcpy(factors, m + n + i, count * sizeof factors[0]);
+            memcpy(terms, b + n + i, count * sizeof terms[0]);
+            /* The product of two int32 is exact in 64 bits, and so is the rest. */
+            const __m256i product = _mm256_mul_epi32(_mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)(const void *)(all + i))),
+                                                     _mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)(const void *)factors)));
+            const __m256i v = _mm256_add_epi64(product, _mm256_loadu_si256((const __m256i *)(const void *)terms));
+            const __m256i bytes = _mm256_shuffle_epi8(requantize(v, shifts), lowest);
+            const int32_t four = _mm_cvtsi128_si32(_mm_or_si128(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1)));
+            memcpy(y + n + i, &four, count);
+        }
+    }
+}
