@@ -132,39 +132,38 @@ enum {
     STEPS_IN_16_BITS = 8    /* 8 steps x 4 tables x 2040 = 65280 still fits an unsigned int16 */
 };
 
-/* x[k] as a number; beyond the inputs, where weights are only padding, nothing. */
-static inline int16_t input_at(const uint8_t *x, uint32_t offset, uint32_t inputs, uint32_t k)
-{
-    return k < inputs ? (int16_t)((int16_t)(x[k] ^ offset) - (int16_t)offset) : 0;
-}
-
 /*
- * Tables: four inputs can be summed in only 16 ways, bit j of an index saying whether input j is added or subtracted. A byte shuffle
- * looks up bytes, so a table is two: with the bias its sums are 0 to 2040, and the low six bits go into the first, the high five
- * into the second. Four low parts then add up to at most 252, and four high ones to 124: four look-ups are added as bytes.
+ * Tables: four inputs can be summed in only 16 ways, bit j of an index saying whether input j is added or subtracted. Two inputs at a
+ * time are multiplied by their signs and added, for 16 indices at once (VPMADDUBSW). It takes inputs as unsigned bytes; where they are
+ * signed they come with 128 added, and `start` takes 128 times the signs off. Beyond the inputs such a byte is `offset`, and so stands
+ * for 0. A byte shuffle looks up bytes, so a table is two: with the bias its sums are 0 to 2040, and the low six bits go into the
+ * first, the high five into the second. Four low parts then add up to at most 252, and four high ones to 124: four look-ups are
+ * added as bytes.
  */
 static void make_tables(const uint8_t *x, uint32_t offset, uint32_t inputs, uint8_t *tables)
 {
-    const __m256i bias = _mm256_set1_epi16(TABLE_BIAS), low = _mm256_set1_epi16((1 << LOW_BITS) - 1);
-    const uint32_t end = (inputs / STEP_INPUTS + (inputs % STEP_INPUTS != 0)) * STEP_INPUTS;
-    for (uint32_t k = 0; k < end; k += 4, tables += 32) {
-        __m256i sums = bias;
-#define INPUT(j, bits)                                                                                                                \
-    {                                                                                                                                 \
-        /* + 1 or - 1 for each of 16 indices, by its bit j */                                                                         \
-        const __m256i clear = _mm256_cmpeq_epi16(_mm256_and_si256(index, _mm256_set1_epi16(bits)), _mm256_setzero_si256());            \
-        const __m256i sign = _mm256_or_si256(_mm256_set1_epi16(1), clear);                                                            \
-        sums = _mm256_add_epi16(sums, _mm256_sign_epi16(_mm256_set1_epi16(input_at(x, offset, inputs, k + (j))), sign));              \
-    }
-        const __m256i index = _mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-        INPUT(0, 1)
-        INPUT(1, 2)
-        INPUT(2, 4)
-        INPUT(3, 8)
-#undef INPUT
-        /* Narrowed within each half of a vector, so the halves are put together again: first 16 low parts, then 16 high ones. */
-        const __m256i bytes = _mm256_packus_epi16(_mm256_and_si256(sums, low), _mm256_srli_epi16(sums, LOW_BITS));
-        _mm256_storeu_si256((__m256i *)(void *)tables, _mm256_permute4x64_epi64(bytes, _MM_SHUFFLE(3, 1, 2, 0)));
+    /* of indices 0 to 15, two bytes each: the signs of inputs 0 and 1, and of 2 and 3 */
+    const __m256i signs01 = _mm256_setr_epi8(-1, -1, 1, -1, -1, 1, 1, 1, -1, -1, 1, -1, -1, 1, 1, 1, -1, -1, 1, -1, -1, 1, 1, 1, -1, -1, 1, -1, -1, 1, 1, 1);
+    const __m256i signs23 = _mm256_setr_epi8(-1, -1, -1, -1, -1, -1, -1, -1, 1, -1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1, -1, 1, -1, 1, 1, 1, 1, 1, 1, 1, 1, 1);
+    const __m256i low = _mm256_set1_epi16((1 << LOW_BITS) - 1), offsets = _mm256_set1_epi8((char)offset);
+    const __m256i shift = _mm256_add_epi16(_mm256_maddubs_epi16(offsets, signs01), _mm256_maddubs_epi16(offsets, signs23));
+    const __m256i start = _mm256_sub_epi16(_mm256_set1_epi16(TABLE_BIAS), shift);
+    for (uint32_t k = 0; k < inputs; k += STEP_INPUTS) {
+        uint8_t bytes[STEP_INPUTS] = {0};
+        if (inputs - k >= STEP_INPUTS) {
+            memcpy(bytes, x + k, STEP_INPUTS);
+        } else {
+            memcpy(bytes, x + k, inputs - k);
+        }
+        const __m128i all = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)bytes), _mm256_castsi256_si128(offsets));
+        __m128i rest = all;
+        for (uint32_t i = 0; i < STEP_INPUTS / 4; ++i, tables += 32, rest = _mm_srli_si128(rest, 4)) {
+            const __m256i pair01 = _mm256_broadcastw_epi16(rest), pair23 = _mm256_broadcastw_epi16(_mm_srli_epi32(rest, 16));
+            const __m256i sums = _mm256_add_epi16(_mm256_add_epi16(start, _mm256_maddubs_epi16(pair01, signs01)), _mm256_maddubs_epi16(pair23, signs23));
+            /* Narrowed within each half of a vector, so the halves are put together again: first 16 low parts, then 16 high ones. */
+            const __m256i parts = _mm256_packus_epi16(_mm256_and_si256(sums, low), _mm256_srli_epi16(sums, LOW_BITS));
+            _mm256_store_si256((__m256i *)(void *)tables, _mm256_permute4x64_epi64(parts, _MM_SHUFFLE(3, 1, 2, 0)));
+        }
     }
 }
 

@@ -4,6 +4,7 @@
  * tables of partial sums. A lane is a row of w.
  */
 #include <immintrin.h>
+#include <string.h>
 
 #include "kernels.h"
 
@@ -206,32 +207,53 @@ enum {
     STEPS_IN_16_BITS = 8             /* 8 steps x 16 inputs x 255 = 32640 still fits an int16 */
 };
 
+/* For each of 32 indices two bytes, what a pair of inputs is multiplied by: +1 where the index is in the input's mask, else -1. */
+static inline __m512i pair_of_signs(__mmask32 plus0, __mmask32 plus1)
+{
+    return _mm512_or_si512(_mm512_mask_blend_epi16(plus0, _mm512_set1_epi16(0x00ff), _mm512_set1_epi16(0x0001)),
+                           _mm512_mask_blend_epi16(plus1, _mm512_set1_epi16((int16_t)0xff00), _mm512_set1_epi16(0x0100)));
+}
+
+/* The two bytes at `bytes`, each multiplied by its sign and added, for 32 indices. */
+INLINE __m512i sums_of_pair(const uint8_t *bytes, __m512i signs)
+{
+    int16_t pair;
+    memcpy(&pair, bytes, sizeof pair);
+    return _mm512_maddubs_epi16(_mm512_set1_epi16(pair), signs);
+}
+
+/* The sums of six bytes, three pairs. */
+INLINE __m512i sums_of_pairs(__m512i start, const uint8_t *bytes, __m512i signs0, __m512i signs1, __m512i signs2)
+{
+    return _mm512_add_epi16(_mm512_add_epi16(start, sums_of_pair(bytes, signs0)),
+                            _mm512_add_epi16(sums_of_pair(bytes + 2, signs1), sums_of_pair(bytes + 4, signs2)));
+}
+
 /*
  * The tables of a step. Bit i of an index says whether input i is added or subtracted: for inputs 0..4 and 5..9 a table of 32 sums,
- * for 10..15 one of 64. Made by adding each input to a vector of sums, or where that bit of the entry's index is 0 subtracting it.
+ * for 10..15 one of 64. Two inputs at a time are multiplied by their signs and added, for 32 indices at once (VPMADDUBSW). It takes
+ * inputs as unsigned bytes; where they are signed they come with 128 added, and a start of -128 times the signs takes that off.
+ * Beyond the inputs such a byte is `offset`, and so stands for 0.
  */
 static void make_tables(const uint8_t *x, uint32_t offset, uint32_t inputs, int16_t *tables)
 {
-    static const __mmask32 bit[5] = {0xaaaaaaaau, 0xccccccccu, 0xf0f0f0f0u, 0xff00ff00u, 0xffff0000u};
+    const __mmask32 bit0 = 0xaaaaaaaau, bit1 = 0xccccccccu, bit2 = 0xf0f0f0f0u, bit3 = 0xff00ff00u, bit4 = 0xffff0000u;
+    const __m512i signs01 = pair_of_signs(bit0, bit1), signs23 = pair_of_signs(bit2, bit3);
+    const __m512i plus4 = pair_of_signs(bit4, 0xffffffffu), minus4 = pair_of_signs(bit4, 0);
+    const __m512i only4 = _mm512_and_si512(plus4, _mm512_set1_epi16(0xff)), zero = _mm512_setzero_si512();
+    uint8_t bytes[STEP_INPUTS];
+    const __m128i offsets = _mm_set1_epi8((char)offset);
+    _mm_storeu_si128((__m128i *)(void *)bytes, offsets);
+    const __m512i start = _mm512_sub_epi16(zero, sums_of_pairs(zero, bytes, signs01, signs23, only4));
+    const __m512i start_minus = _mm512_sub_epi16(zero, sums_of_pairs(zero, bytes, signs01, signs23, minus4));
+    const __m512i start_plus = _mm512_sub_epi16(zero, sums_of_pairs(zero, bytes, signs01, signs23, plus4));
     for (uint32_t k = 0; k < inputs; k += STEP_INPUTS, tables += STEP_TABLES) {
-        int16_t values[STEP_INPUTS];
-        const uint32_t some = inputs - k < STEP_INPUTS ? inputs - k : STEP_INPUTS;
-        const __m128i bytes = _mm_maskz_loadu_epi8((__mmask16)(0xffffu >> (STEP_INPUTS - some)), x + k);
-        const __m256i shift = _mm256_maskz_set1_epi16((__mmask16)(0xffffu >> (STEP_INPUTS - some)), (int16_t)offset);
-        /* (byte ^ offset) - offset, and 0 beyond the inputs */
-        _mm256_storeu_si256((__m256i *)(void *)values, _mm256_sub_epi16(_mm256_xor_si256(_mm256_cvtepu8_epi16(bytes), shift), shift));
-        __m512i a = _mm512_setzero_si512(), b = a, c = a;
-        for (uint32_t i = 0; i < 5; ++i) {
-            const __m512i va = _mm512_set1_epi16(values[i]), vb = _mm512_set1_epi16(values[5 + i]), vc = _mm512_set1_epi16(values[10 + i]);
-            a = _mm512_mask_add_epi16(_mm512_sub_epi16(a, va), bit[i], a, va);
-            b = _mm512_mask_add_epi16(_mm512_sub_epi16(b, vb), bit[i], b, vb);
-            c = _mm512_mask_add_epi16(_mm512_sub_epi16(c, vc), bit[i], c, vc);
-        }
-        const __m512i last = _mm512_set1_epi16(values[15]);
-        _mm512_storeu_si512(tables, a);
-        _mm512_storeu_si512(tables + 32, b);
-        _mm512_storeu_si512(tables + 64, _mm512_sub_epi16(c, last));
-        _mm512_storeu_si512(tables + 96, _mm512_add_epi16(c, last));
+        const __mmask16 some = first_lanes(inputs - k);
+        _mm_storeu_si128((__m128i *)(void *)bytes, _mm_xor_si128(_mm_maskz_loadu_epi8(some, x + k), offsets));
+        _mm512_store_si512(tables, sums_of_pairs(start, bytes, signs01, signs23, only4));
+        _mm512_store_si512(tables + 32, sums_of_pairs(start, bytes + 5, signs01, signs23, only4));
+        _mm512_store_si512(tables + 64, sums_of_pairs(start_minus, bytes + 10, signs01, signs23, minus4));
+        _mm512_store_si512(tables + 96, sums_of_pairs(start_plus, bytes + 10, signs01, signs23, plus4));
     }
 }
 
@@ -252,8 +274,8 @@ INLINE void byte_sums(const int16_t *tables, const uint32_t *w, uint32_t inputs,
         __m512i part[GROUPS];
         part[0] = part[1] = part[2] = part[3] = _mm512_setzero_si512();
         for (uint32_t i = 0; i < now; ++i, tables += STEP_TABLES, w += 16 * groups) {
-            const __m512i a = _mm512_loadu_si512(tables), b = _mm512_loadu_si512(tables + 32);
-            const __m512i c = _mm512_loadu_si512(tables + 64), d = _mm512_loadu_si512(tables + 96);
+            const __m512i a = _mm512_load_si512(tables), b = _mm512_load_si512(tables + 32);
+            const __m512i c = _mm512_load_si512(tables + 64), d = _mm512_load_si512(tables + 96);
 #define STEP(g)                                                                                                                  \
     if (g < groups) {                                                                                                            \
         const __m512i bits = _mm512_load_si512(w + 16 * g);                                                                      \
