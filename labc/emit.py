@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import jinja2
 
 from labc import __version__, kernels, resources
-from labc.plan.core import C_TYPES, FlashArray, Plan, Step
+from labc.plan.core import C_TYPES, FlashArray, Level, Plan, Step
 
 # The generated files: path in the source tree → template.
 _FILES = {
@@ -17,28 +17,53 @@ _FILES = {
     "src/{name}_weights.c": "weights.c.j2",
     "src/{name}_self_test.c": "self_test.c.j2",
 }
+# The runtime's files of every library, and of those that choose between levels.
+_RUNTIME = ("kernels.h", "kernels.def")
+_DISPATCH = ("cpu.h", "cpu.c", "dispatch.h", "dispatch.c")
 
 
 def emit(plan: Plan) -> dict[str, str]:
     """Every file of the library's source tree: generated C, and the runtime files it needs, unchanged."""
+    tree = {path.format(name=plan.name): _render(template, plan) for path, template in _FILES.items()}
+    runtime = resources.folder("runtime")
+    for file in (*_RUNTIME, *(_DISPATCH if plan.dispatched else ()), *sorted(f"{isa}.c" for isa in plan.isas)):
+        tree[f"src/{file}"] = (runtime / file).read_text(encoding="utf-8")
+    return tree
+
+
+def layers_timer(plan: Plan, level: Level) -> str:
+    """The C source that times each layer of a level; not part of a library."""
+    return _render("layers.c.j2", plan, level=level)
+
+
+def _render(template: str, plan: Plan, **more: Level) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(resources.folder("templates")),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         autoescape=False,
     )
-    environment.filters.update(literals=literals, call=call, bits=bits)
-    values = {"plan": plan, "version": __version__, "runtime": kernels.table().runtime, "types": {"input": C_TYPES[plan.input_element]}}
-    tree = {path.format(name=plan.name): environment.get_template(template).render(values) for path, template in _FILES.items()}
-    runtime = resources.folder("runtime")
-    for file in ("kernels.h", "kernels.def", *sorted({f"{step.isa}.c" for step in plan.steps})):
-        tree[f"src/{file}"] = (runtime / file).read_text(encoding="utf-8")
-    return tree
+    environment.filters.update(literals=literals, call=call, bits=bits, aligned=aligned)
+    isas = [kernels.table().isas[isa] for isa in plan.isas]
+    flags = {f"src/{isa.name}.c": " ".join(isa.flags) for isa in isas if isa.flags}
+    values = {
+        "plan": plan,
+        "file_flags": flags,
+        "version": __version__,
+        "runtime": kernels.table().runtime,
+        "types": {"input": C_TYPES[plan.input_element]},
+    }
+    return environment.get_template(template).render(values | more)
 
 
 def call(step: Step, name: str) -> str:
     """A step as a C statement; flash arrays carry the network's name."""
     return f"{step.function}({', '.join(step.arguments)});".replace("@", f"{name}_")
+
+
+def aligned(array: FlashArray) -> str:
+    """The alignment in front of a flash array's definition, where it is more than its type's."""
+    return f"_Alignas({array.align}) " if array.align > 1 else ""
 
 
 def bits(values: Iterable[int]) -> str:
