@@ -2,6 +2,7 @@
 
     python benchmarks/rivals.py                                       # the first time it makes its environment: some minutes
     python benchmarks/rivals.py --features avx2 --features native     # also as on a CPU without AVX-512, VNNI and AMX
+    python benchmarks/rivals.py --labc-level avx2                      # labc without AVX-512, the rivals with all they have
     python benchmarks/rivals.py --json rivals.json --markdown
     python benchmarks/rivals.py --widths 784 256 256 10 --rounds 20   # a quick look
 
@@ -13,7 +14,7 @@ samples, and of the ratios within each round.
 
 The engines live in an environment of their own (build/rivals/venv, versions from benchmarks/rivals/requirements.txt); TORCH_INDEX=https://…
 takes torch from another index. With --features, programs see a lesser CPU (Linux on x86-64 with CPUID faulting); where that cannot be,
-the row says so and the exit code stays 0.
+the row says so and the exit code stays 0. What --labc-level measures is then a lower bound: only labc goes without.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ def measured(level: levels.Level, python: Path, arguments: argparse.Namespace) -
         step(f"{level.name}: building labc's {method} network")
         model = networks.save(work / f"{method}.onnx", arguments.widths, method)
         libraries.append(work / method)
-        build = [sys.executable, "-m", "labc.cli", "build", model, "--target", "host", "-o", libraries[-1]]
+        target = ["--target", "x86-64", "--levels", arguments.labc_level] if arguments.labc_level else ["--target", "host"]
+        build = [sys.executable, "-m", "labc.cli", "build", model, *target, "-o", libraries[-1]]
         run("labc build", build, level.environment)
     timer = measuring.build_timer(work)
     step(f"{level.name}: timing")
@@ -155,6 +157,8 @@ def report(console: Console, name: str, facts: dict[str, Any], arguments: argpar
         return
     console.print(f"\n{title}: {facts['how']}; core {facts['core']}; load {facts['load']}", soft_wrap=True, highlight=False)
     console.print(f"features: {' '.join(facts['features'])}", soft_wrap=True, highlight=False)
+    if arguments.labc_level:
+        console.print(f"labc is built for {arguments.labc_level} at most; the rivals use all they find", soft_wrap=True, highlight=False)
     kernels = "; ".join(f"{method}: {' '.join(found)}" for method, found in facts["labc_kernels"].items())
     console.print(f"labc's kernels: {kernels}", soft_wrap=True, highlight=False)
     for row in facts["rows"]:
@@ -172,6 +176,7 @@ def report(console: Console, name: str, facts: dict[str, Any], arguments: argpar
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", action="append", choices=tuple(levels.LEVELS), help="what programs may see (repeatable; native)")
+    parser.add_argument("--labc-level", choices=("avx2", "avx512bw"), help="build labc for this level at most (default: all this CPU has)")
     parser.add_argument("--rounds", type=int, default=200, help="samples of each engine (default 200: about a minute)")
     parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS, help="inputs, hidden layers, outputs")
     parser.add_argument("--core", type=int, help="the core to run on (default: the last)")
