@@ -332,7 +332,8 @@ INLINE void store_bytes(const __m512i *sums, const int32_t *m, const int64_t *b,
         const __m512i factor = _mm512_cvtepi32_epi64(_mm256_maskz_loadu_epi32(some, m + n));
         const __m512i v = _mm512_add_epi64(_mm512_mul_epi32(sum, factor), _mm512_maskz_loadu_epi64(some, b + n));
         const __m512i shifted = _mm512_srl_epi64(_mm512_max_epi64(v, _mm512_setzero_si512()), _mm_cvtsi32_si128((int32_t)shift));
-        _mm512_mask_cvtepi64_storeu_epi8(y + n, some, _mm512_min_epi64(shifted, _mm512_set1_epi64(255)));
+        const int64_t eight = _mm_cvtsi128_si64(_mm512_cvtepi64_epi8(_mm512_min_epi64(shifted, _mm512_set1_epi64(255))));
+        memcpy(y + n, &eight, rows - n < 8 ? rows - n : 8);
     }
 }
 
