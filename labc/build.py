@@ -16,7 +16,7 @@ from typing import Any
 from labc import __version__
 from labc.errors import LabcError
 from labc.target import Target
-from labc.toolchain import Toolchain, archive, compile_flags, compile_objects, link_shared, machine_flags, shared_name
+from labc.toolchain import Toolchain, archive, compile_flags, compile_objects, isa_flags, link_shared, machine_flags, shared_name
 
 MANIFEST = "manifest.json"
 FORMAT = 1  # of the manifest
@@ -49,6 +49,7 @@ def build(tree: Mapping[str, str], facts: Mapping[str, Any], target: Target, too
             "compiler": {"name": toolchain.name, "version": toolchain.version},
             "flags": list(compile_flags(toolchain, target)),
             "machine_flags": list(machine_flags(toolchain, target)),
+            "file_flags": {f"src/{s.name}": list(flags) for s in sources if (flags := isa_flags(s))},
             "files": {str(p.relative_to(place).as_posix()): sha256(p) for p in sorted(place.rglob("*")) if p.is_file()},
         }
         write(place, {MANIFEST: json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"})

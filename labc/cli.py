@@ -104,16 +104,22 @@ def _build(a: argparse.Namespace) -> int:
     _say(f"reading {a.model}", a)
     from labc import driver
 
-    folder = driver.compile(a.model, a.target, out=a.out, name=a.name, keep=a.keep, progress=lambda step: _say(step, a))
+    folder = driver.compile(a.model, a.target, out=a.out, name=a.name, keep=a.keep, levels=a.levels, progress=lambda step: _say(step, a))
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     files = list(manifest["files"])
     compiler = f"{manifest['compiler']['name']} {manifest['compiler']['version']}"
     facts = f"{manifest['constants']['bytes']:,} bytes of constants, arena {manifest['arena']['bytes']:,} bytes, {compiler}"
+    kernels = [f"  kernels: {', '.join(manifest['isas'])}"]
+    for level, cost in manifest.get("levels", {}).items():
+        used = ", ".join(cost["isas"])
+        kernels.append(
+            f"  level {level} ({used}): {cost['bytes']:,} bytes of constants; a library without it saves {cost['saved_without']:,}"
+        )
     return _print(
         a,
         manifest | {"dir": str(folder)},
         lambda console: console.print(
-            "\n".join([f"{folder}: {facts}", *(f"  {f}" for f in files)]), highlight=False, markup=False, soft_wrap=True
+            "\n".join([f"{folder}: {facts}", *kernels, *(f"  {f}" for f in files)]), highlight=False, markup=False, soft_wrap=True
         ),
     )
 
@@ -124,12 +130,29 @@ def _check(a: argparse.Namespace) -> int:
 
     with _bar(a) as bar:
         checked = driver.check(
-            a.model, a.target, sample_count=a.samples, seed=a.seed, inputs=a.inputs, name=a.name, timed=a.time, progress=bar
+            a.model,
+            a.target,
+            sample_count=a.samples,
+            seed=a.seed,
+            inputs=a.inputs,
+            name=a.name,
+            levels=a.levels,
+            timed=a.time,
+            progress=bar,
         )
     if a.save:
         _save(a.save, report.data(checked))
     _print(a, report.data(checked), lambda console: report.show_check(console, checked))
     return FAILED if checked.failed else OK
+
+
+def _bench(a: argparse.Namespace) -> int:
+    _say(f"reading {a.model}", a)
+    from labc import driver, report
+
+    with _bar(a) as bar:
+        benched = driver.benchmark(a.model, a.target, levels=a.levels, progress=bar)
+    return _print(a, report.data(benched), lambda console: report.show_bench(console, benched))
 
 
 def _targets(a: argparse.Namespace) -> int:
@@ -205,6 +228,10 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _levels(text: str) -> tuple[str, ...]:
+    return tuple(level.strip() for level in text.split(","))
+
+
 def _parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="labc",
@@ -262,6 +289,7 @@ def _parser() -> argparse.ArgumentParser:
         _build,
         "compile an ONNX model to a C library",
         "  labc build digits.onnx\n  labc build digits.onnx --target arm --name digits -o firmware/digits\n"
+        "  labc build digits.onnx --target x86-64 --levels avx512,avx2\n"
         "  labc build digits.onnx --keep stages\n",
     )
     check = add(
@@ -271,10 +299,22 @@ def _parser() -> argparse.ArgumentParser:
         "  labc check digits.onnx\n  labc check digits.onnx --target arm --samples 100\n"
         "  labc check digits.onnx --inputs images.npy\n  labc check digits.onnx --time\n",
     )
-    for sub in (inspect, build, check):
+    bench = add(
+        "bench",
+        _bench,
+        "time a model on this machine: the whole, each layer, and what share of the machine's ceiling that is",
+        "  labc bench digits.onnx\n  labc bench digits.onnx --target x86-64 --levels avx2\n  labc bench digits.onnx --json\n",
+    )
+    for sub in (inspect, build, check, bench):
         sub.add_argument("model", type=Path, metavar="MODEL.onnx")
+    for sub in (build, check, bench):
+        sub.add_argument(
+            "--target", default="host", help="host (this machine), x86-64 (any) or arm (Cortex-M4); labc targets lists all (default host)"
+        )
+        sub.add_argument(
+            "--levels", type=_levels, metavar="A,B", help="which levels a library for x86-64 holds, of avx512, avx512bw, avx2 (default all)"
+        )
     for sub in (build, check):
-        sub.add_argument("--target", default="host", help="host (this machine) or arm (Cortex-M4); labc targets lists them (default host)")
         sub.add_argument("--name", help="prefix of the library's names in C (default: the file's name)")
     build.add_argument("-o", "--out", type=Path, metavar="DIR", help="folder to write (default NAME-TARGET)")
     build.add_argument("--keep", type=Path, metavar="DIR", help="also write every stage of the compilation there")

@@ -47,6 +47,8 @@ _COMPILERS = {
     "clang": "apt install clang",
     "zig": "pip install 'labc[cross]'",
     "arm-none-eabi-gcc": "apt install gcc-arm-none-eabi",
+    "aarch64-linux-gnu-gcc": "apt install gcc-aarch64-linux-gnu",
+    "arm-linux-gnueabihf-gcc": "apt install gcc-arm-linux-gnueabihf",
 }
 
 
@@ -55,7 +57,7 @@ def targets() -> list[TargetRow]:
     found = []
     for wanted in target.TARGETS.values():
         compilers = [tools for _, tools in toolchain.survey(wanted) if isinstance(tools, toolchain.Toolchain)]
-        reason = emulator.available() if wanted.cpu is not None else None
+        reason = emulator.available() if wanted.cpu is not None else toolchain.not_here(wanted)
         place = f"this machine ({platform.machine()})" if wanted.cpu is None else f"emulated {wanted.cpu} (unicorn)"
         with_ = f"{compilers[0].name} {compilers[0].version}" if compilers else "no compiler found; see labc doctor"
         found.append(TargetRow(wanted.name, wanted.description, bool(compilers), with_, reason is None, reason or place))

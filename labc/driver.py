@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from labc.check import Verdict, samples
 from labc.check import model as proof
 from labc.check.referee import referee
 from labc.check.runners import ChipRunner, HostRunner, chip
-from labc.errors import BAD_INPUT, LabcError
+from labc.errors import BAD_INPUT, NOT_HERE, LabcError
 from labc.frontend import onnx as frontend
 from labc.ir import machine
 from labc.ir.core import Array, Graph
@@ -99,8 +99,35 @@ def write(made: plan.Plan, tools: toolchain.Toolchain, out: Path, progress: Prog
         "outputs": made.output_size,
         "arena": {"bytes": made.arena_bytes, "align": made.arena_align},
         "constants": {"bytes": made.packed_bytes},
+        "isas": list(made.isas),
     }
+    if made.dispatched:
+        facts["levels"] = {
+            level.name: _level_facts(level) | {"bytes": made.level_bytes(level), "saved_without": made.saved_bytes(level)}
+            for level in made.levels
+        }
+    else:
+        facts |= _level_facts(made.levels[0])
     return writer.build(tree, facts, made.target, tools, out)
+
+
+def _level_facts(level: plan.Level) -> dict[str, Any]:
+    """What the manifest says of a level: its ISAs, what a processor must have for them, and the kernel of each step."""
+    steps = [{"layer": step.layer, "kernel": step.function} for step in level.steps]
+    return {"isas": list(level.isas), "needs": list(level.needs), "steps": steps}
+
+
+def tools_for(target: str, levels: Sequence[str] | None = None) -> tuple[targets.Target, toolchain.Toolchain]:
+    """The target of that name as this machine sees it, and the compiler for it.
+
+    The host's ISAs are those its processor has; `levels` are those a library for any processor is to hold, besides scalar. Raises
+    LabcError for a name or level that is not known, and (NOT_HERE) without a compiler.
+    """
+    wanted = targets.with_levels(targets.find(target), levels)
+    tools = toolchain.find(wanted)
+    if wanted.name == "host":
+        wanted = replace(wanted, isas=toolchain.host_isas(tools))
+    return wanted, tools
 
 
 def compile(
@@ -110,16 +137,18 @@ def compile(
     out: Path | str | None = None,
     name: str | None = None,
     keep: Path | str | None = None,
+    levels: Sequence[str] | None = None,
     progress: Progress = silent,
 ) -> Path:
     """Compile an ONNX file to a C library in `out` (default: ./NAME-TARGET) and return that folder.
 
     `name` prefixes every public name (default: the file's); `keep` is a folder for every stage on the way: the graph after
-    each pass, the plan, the sources. Raises LabcError for anything the user can mend; nothing is left half-written then.
+    each pass, the plan, the sources; `levels` are those a library for any x86-64 holds (default: all). Raises LabcError for anything
+    the user can mend; nothing is left half-written then.
     """
-    wanted = targets.find(target)
+    targets.with_levels(targets.find(target), levels)  # a wrong name is told before anything is read
     compiled = front(path, name, progress)
-    tools = toolchain.find(wanted)
+    wanted, tools = tools_for(target, levels)
     progress("planning")
     made = planned(compiled, wanted)
     folder = Path(out) if out is not None else Path(f"{compiled.name}-{wanted.name}")
@@ -134,10 +163,14 @@ def keep_stages(compiled: Compiled, made: plan.Plan, folder: Path) -> None:
     """Write each box of the line into `folder`, numbered in order."""
     tree = {f"{i}-{step}.txt": text(graph) for i, (step, graph) in enumerate(compiled.stages)}
     n = len(tree)
-    steps = [f"{step.layer}: {step.function}({', '.join(step.arguments)})" for step in made.steps]
-    slots = [f"{s.name}: bytes {s.offset}..{s.offset + s.bytes - 1}, steps {s.first}..{s.last}" for s in made.slots]
-    arrays = [f"{a.name}: {a.ctype}[{a.values.size}], {a.bytes} bytes" for a in made.constants]
-    lines = [*steps, "", f"arena: {made.arena_bytes} bytes (lower bound {made.arena_bound})", *slots, "", "constants:", *arrays, ""]
+    lines: list[str] = []
+    for level in made.levels:
+        lines += [f"level {level.name}:"] if made.dispatched else []
+        lines += [f"{step.layer}: {step.function}({', '.join(step.arguments)})" for step in level.steps]
+        lines += ["", f"arena: {level.arena_bytes} bytes (lower bound {level.arena_bound})"]
+        lines += [f"{s.name}: bytes {s.offset}..{s.offset + s.bytes - 1}, steps {s.first}..{s.last}" for s in level.slots]
+        lines.append("")
+    lines += ["constants:", *(f"{a.name}: {a.ctype}[{a.values.size}], {a.bytes} bytes" for a in made.constants), ""]
     tree[f"{n}-plan.txt"] = "\n".join(lines)
     tree |= {f"{n + 1}-sources/{path}": content for path, content in emit.emit(made).items()}
     try:
@@ -153,9 +186,9 @@ def c_name(name: str | None, path: Path) -> str:
         raise LabcError(
             f"name {wanted!r}: not a C identifier of 1 to 40 letters, digits and _ that begins with a letter; give one with --name"
         )
-    # As file names too: src/ holds kernels.h and a file per ISA, and some file systems do not tell cases apart.
+    # As file names too: src/ holds kernels.h, cpu.c, dispatch.c and a file per ISA, and some file systems do not tell cases apart.
     file = wanted.lower()
-    ours = file in ("labc", "kernels", *kernels.table().isas) or file.startswith("labc_")
+    ours = file in ("labc", "kernels", "cpu", "dispatch", *kernels.table().isas) or file.startswith("labc_")
     if ours or _C_WORDS.fullmatch(file) or _C_HEADERS.fullmatch(file):
         raise LabcError(f"name {wanted!r}: is taken by C, C++ or labc itself; give another with --name")
     return wanted
@@ -179,6 +212,7 @@ def check(
     seed: int = 0,
     inputs: Path | None = None,
     name: str | None = None,
+    levels: Sequence[str] | None = None,
     timed: bool = False,
     progress: Ticks = lambda step, done, total: None,
 ) -> report.Checked:
@@ -187,10 +221,10 @@ def check(
     `sample_count` random inputs from `seed`, and those in the .npy file `inputs`. Raises LabcError for what cannot be checked; a
     difference is a failed verdict, and names the first layer, channel and input that are wrong.
     """
-    wanted = targets.find(target)
-    if timed and wanted.cpu is not None:
+    wanted = targets.with_levels(targets.find(target), levels)
+    if timed and toolchain.not_here(wanted):
         raise LabcError(f"--time: {wanted.name} is not this machine; time with --target host", code=BAD_INPUT)
-    tools = toolchain.find(wanted)  # first: without a compiler there is nothing to wait for
+    wanted, tools = tools_for(target, levels)  # first: without a compiler there is nothing to wait for
     compiled = front(path, name, lambda step: progress(step, 0, 0))
     layers = compiled.model.graph
     entry = layers.types[layers.input().name]
@@ -212,15 +246,24 @@ def check(
         progress("building", 0, 0)
         folder = write(made, tools, Path(work) / "library")
         where = f"library ({wanted.name})"
-        reason = emulator.available() if wanted.cpu is not None else None
+        reason = emulator.available() if wanted.cpu is not None else toolchain.not_here(wanted)
         if reason is not None:
             verdicts.append(Verdict(f"{where} = reference", "not run here", reason))
         else:
             runner, sections = _runner(folder, made, tools, Path(work) / "image")
-            found = proof.library(runner, x, scores, where, _counter(progress, where, len(x)))
-            if found[0].status == "failed":
-                found.append(Verdict(f"{where}: first wrong layer", "failed", _blame(compiled, wanted, tools, x, scores, Path(work))))
-            verdicts += found
+            for level in made.levels:
+                place = f"library ({wanted.name}, {level.name})" if made.dispatched else where
+                if not _forced(runner, made, level):
+                    reason = f"this processor does not have all of {', '.join(level.needs)}"
+                    verdicts.append(Verdict(f"{place} = reference", "not run here", reason))
+                    continue
+                found = proof.library(runner, x, scores, place, _counter(progress, place, len(x)))
+                if found[0].status == "failed":
+                    blamed = _blame(compiled, wanted, tools, level.name, x, scores, Path(work))
+                    found.append(Verdict(f"{place}: first wrong layer", "failed", blamed))
+                verdicts += found
+            if isinstance(runner, HostRunner):
+                runner.library.force_level(None)
             if isinstance(runner, ChipRunner):
                 cost = runner.cost(x[-1].reshape(-1), sections)
             if timed and isinstance(runner, HostRunner):
@@ -239,6 +282,50 @@ def check(
         verdicts=tuple(verdicts),
         chip=cost,
         timing=timing,
+        levels=tuple(
+            report.LevelCost(level.name, level.isas, made.level_bytes(level), made.saved_bytes(level))
+            for level in (made.levels if made.dispatched else ())
+        ),
+    )
+
+
+def benchmark(
+    path: Path | str,
+    target: str = "host",
+    *,
+    levels: Sequence[str] | None = None,
+    seed: int = 0,
+    progress: Ticks = lambda step, done, total: None,
+) -> report.Benched:
+    """Build a model in a temporary folder and time it on this machine: the whole, each layer, and what the machine could do at most.
+
+    One random input from `seed`: the time does not depend on it. Raises LabcError for a target that is not this machine.
+    """
+    wanted = targets.with_levels(targets.find(target), levels)
+    if reason := toolchain.not_here(wanted):
+        raise LabcError(f"bench: {wanted.name}: {reason}; time with --target host, or count instructions with labc check")
+    wanted, tools = tools_for(target, levels)
+    compiled = front(path, None, lambda step: progress(step, 0, 0))
+    layers = compiled.model.graph
+    x = samples.draw(layers.types[layers.input().name], 1, seed)[0].reshape(-1)
+    made = planned(compiled, wanted)
+    macs = {node.name: node.weights.type.size for node in compiled.machine.nodes if isinstance(node, machine.MatVec)}
+    with tempfile.TemporaryDirectory(prefix="labc-bench-", ignore_cleanup_errors=True) as work:
+        progress("building", 0, 0)
+        loaded = library.load(write(made, tools, Path(work) / "library"))
+        level = next(level for level in made.levels if not made.dispatched or level.name == loaded.level)
+        tick = _counter(progress, "timing", 0)
+        taken = bench.bench(loaded, x, made, level, macs, emit.layers_timer(made, level), tools, wanted, tick)
+    return report.Benched(
+        model=str(path),
+        name=compiled.name,
+        digest=compiled.digest,
+        target=wanted.name,
+        isas=level.isas,
+        processor=bench.processor(),
+        compiler=f"{tools.name} {tools.version}",
+        macs=sum(macs.values()),
+        bench=taken,
     )
 
 
@@ -259,11 +346,25 @@ def _runner(folder: Path, made: plan.Plan, tools: toolchain.Toolchain, work: Pat
     return chip(folder, made, tools, work)
 
 
-def _blame(compiled: Compiled, wanted: targets.Target, tools: toolchain.Toolchain, x: Array, scores: Array, work: Path) -> str:
-    """The first wrong layer, from a second library in which every value has its own place in the arena."""
+def _forced(runner: HostRunner | ChipRunner, made: plan.Plan, level: plan.Level) -> bool:
+    """Have the library use `level`, where it has a choice; whether this processor runs it."""
+    if made.dispatched and isinstance(runner, HostRunner):
+        try:
+            runner.library.force_level(level.name)
+        except LabcError as error:
+            if error.code != NOT_HERE:
+                raise
+            return False
+    return True
+
+
+def _blame(compiled: Compiled, wanted: targets.Target, tools: toolchain.Toolchain, name: str, x: Array, scores: Array, work: Path) -> str:
+    """The first wrong layer of the level `name`, from a second library in which every value has its own place in the arena."""
     made = planned(compiled, wanted, reuse=False)
-    runner, _ = _runner(write(made, tools, work / "kept"), made, tools, work / "kept-image")
-    return proof.first_difference(runner, made, compiled.machine, x, scores)
+    runner, _ = _runner(write(made, tools, work / f"kept-{name}"), made, tools, work / f"kept-{name}-image")
+    level = next(level for level in made.levels if level.name == name)
+    _forced(runner, made, level)
+    return proof.first_difference(runner, level, compiled.machine, x, scores)
 
 
 def _counter(progress: Ticks, step: str, total: int) -> Callable[[int], None]:

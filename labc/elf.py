@@ -1,4 +1,4 @@
-"""Read the ELF image of a Cortex-M program, with suspicion: sizes are bounded, ranges checked, damage is an error."""
+"""Read the ELF image of a program for an Arm core, with suspicion: sizes are bounded, ranges checked, damage is an error."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from labc.errors import NOT_HERE, LabcError
 
 LARGEST = 64 << 20  # bytes of an ELF file, and of what it loads
 IMAGE_END = 0x4000_0000  # ARMv7-M ARM B3.1: code and SRAM lie below, peripherals follow
+_HEADS = {(b"\x7fELF\x01\x01", struct.pack("<HH", 2, 40)), (b"\x7fELF\x02\x01", struct.pack("<HH", 2, 183))}
 
 
 @dataclass(frozen=True)
 class Symbol:
-    """A function or object of the image: `address` has no Thumb bit, `size` is in bytes."""
+    """A function or object of the image: `address` without the Thumb bit, `thumb` whether it had one; `size` is in bytes."""
 
     address: int
     size: int
     kind: str  # "function" or "object"
+    thumb: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,15 @@ class Segment:
 
 @dataclass(frozen=True)
 class Elf:
-    """What labc reads of an ELF image; `sections` is (name, bytes, writable, occupies the file), allocated ones only."""
+    """What labc reads of an ELF image, of 32-bit or 64-bit code (`bits`).
+
+    `sections` is (name, bytes, writable, occupies the file), allocated ones only.
+    """
 
     segments: tuple[Segment, ...]
     symbols: dict[str, Symbol]
     sections: tuple[tuple[str, int, bool, bool], ...]
+    bits: int
 
 
 def sections(elf: Path | bytes) -> dict[str, int]:
@@ -58,7 +64,7 @@ def sections(elf: Path | bytes) -> dict[str, int]:
 
 
 def read_elf(source: Path | bytes) -> Elf:
-    """The image in a file or in bytes; LabcError if it is not a bounded, complete, 32-bit little-endian Arm executable."""
+    """The image in a file or in bytes; LabcError if it is not a bounded, complete, little-endian Arm or AArch64 executable."""
     place = "image" if isinstance(source, bytes) else str(source)
     try:
         if not isinstance(source, bytes) and source.stat().st_size > LARGEST:
@@ -66,9 +72,9 @@ def read_elf(source: Path | bytes) -> Elf:
         data = source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
         raise LabcError(f"{place}: cannot be read ({error.strerror}); build the image first") from error
-    # Magic, 32-bit, little-endian; then type executable, machine Arm (System V ABI, "ELF Header"; AAELF32).
-    if len(data) > LARGEST or data[:6] != b"\x7fELF\x01\x01" or data[16:20] != struct.pack("<HH", 2, 40):
-        raise LabcError(f"{place}: not a 32-bit little-endian Arm ELF executable; link it with labc")
+    # Magic, 32 or 64 bits, little-endian; then type executable, machine (System V ABI, "ELF Header"; AAELF32, AAELF64).
+    if len(data) > LARGEST or (data[:6], data[16:20]) not in _HEADS:
+        raise LabcError(f"{place}: not a little-endian ELF executable of 32-bit Arm or AArch64; link it with labc")
     try:
         return _parse(data)
     except ImportError as error:
@@ -94,7 +100,7 @@ def _parse(data: bytes) -> Elf:
         if stored > size or start + stored > len(data):
             raise LabcError("a segment ends after the file does")
         if max(part["p_vaddr"], part["p_paddr"]) + size > IMAGE_END or sum(s.size for s in segments) + size > LARGEST:
-            raise LabcError(f"a segment of {size} bytes at {part['p_vaddr']:#x} does not lie in a Cortex-M's code and SRAM")
+            raise LabcError(f"a segment of {size} bytes at {part['p_vaddr']:#x} does not lie in an image's code and RAM")
         if size:
             segments.append(Segment(part["p_vaddr"], part["p_paddr"], size, data[start : start + stored], bool(part["p_flags"] & 2)))
     headers = []
@@ -111,5 +117,6 @@ def _parse(data: bytes) -> Elf:
     for entry in table.iter_symbols():
         kind = kinds.get(entry["st_info"]["type"])
         if kind and entry["st_shndx"] != "SHN_UNDEF" and (entry.name not in known or entry["st_info"]["bind"] != "STB_LOCAL"):
-            known[entry.name] = Symbol(entry["st_value"] & ~(kind == "function"), entry["st_size"], kind)
-    return Elf(tuple(segments), known, tuple(headers))
+            thumb = kind == "function" and bool(entry["st_value"] & 1)
+            known[entry.name] = Symbol(entry["st_value"] - thumb, entry["st_size"], kind, thumb)
+    return Elf(tuple(segments), known, tuple(headers), elf.elfclass)

@@ -1,4 +1,4 @@
-"""Run the functions of a Cortex-M image on its own instruction set, in unicorn, and count what they cost.
+"""Run the functions of an image for an Arm core on its own instruction set, in unicorn, and count what they cost.
 
 The core is modelled strictly: what a Cortex-M0 does not know (Thumb-2, an FPU, unaligned loads) is a fault there. Memory is what
 the image and `alloc` asked for and nothing else.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,44 @@ RETURN = 0x7F00_0000  # where a called function returns to
 SYSTEM = 0xE000_E000  # System Control Space, ARMv7-M ARM B3.2: plain memory here
 PAINT = 0xA5
 
-# Unicorn's model for each core, and whether it has an FPU to switch on.
+
+@dataclass(frozen=True)
+class _Machine:
+    """An instruction set and its calling convention: how unicorn names them, and what a call looks like.
+
+    `registers` pass the first arguments; those after lie on the stack in slots of `slot` bytes, which is also the size of a
+    pointer, below a stack pointer that is a multiple of `stack_align`.
+    """
+
+    architecture: str
+    mode: str
+    constants: str  # unicorn's module of register names
+    prefix: str  # of those names
+    registers: tuple[str, ...]
+    link: str
+    slot: int
+    stack_align: int
+
+    @property
+    def bits(self) -> int:
+        """Of an address, and of the ELF file."""
+        return 8 * self.slot
+
+
+_M = _Machine("ARM", "THUMB", "unicorn.arm_const", "UC_ARM_REG_", ("R0", "R1", "R2", "R3"), "LR", 4, 8)  # AAPCS32
+_A32 = replace(_M, mode="ARM")
+_A64 = _Machine("ARM64", "ARM", "unicorn.arm64_const", "UC_ARM64_REG_", tuple(f"X{i}" for i in range(8)), "X30", 8, 16)  # AAPCS64
+
+# Each core's machine, unicorn's model of it, and whether it has an FPU to switch on.
 _CORES = {
-    "cortex-m0": ("UC_CPU_ARM_CORTEX_M0", False),
-    "cortex-m0plus": ("UC_CPU_ARM_CORTEX_M0", False),
-    "cortex-m3": ("UC_CPU_ARM_CORTEX_M3", False),
-    "cortex-m4": ("UC_CPU_ARM_CORTEX_M4", True),
-    "cortex-m7": ("UC_CPU_ARM_CORTEX_M7", True),
-    "cortex-m33": ("UC_CPU_ARM_CORTEX_M33", True),
+    "cortex-m0": (_M, "UC_CPU_ARM_CORTEX_M0", False),
+    "cortex-m0plus": (_M, "UC_CPU_ARM_CORTEX_M0", False),
+    "cortex-m3": (_M, "UC_CPU_ARM_CORTEX_M3", False),
+    "cortex-m4": (_M, "UC_CPU_ARM_CORTEX_M4", True),
+    "cortex-m7": (_M, "UC_CPU_ARM_CORTEX_M7", True),
+    "cortex-m33": (_M, "UC_CPU_ARM_CORTEX_M33", True),
+    "cortex-a7": (_A32, "UC_CPU_ARM_CORTEX_A7", True),
+    "cortex-a53": (_A64, "UC_CPU_ARM64_A53", True),
 }
 
 
@@ -45,7 +75,7 @@ class EmulatorFault(LabcError):  # noqa: N818 (a fault is what the core calls it
 
 @dataclass(frozen=True)
 class Call:
-    """One call: `result` is r0 as a signed int. Where it was measured, `instructions` is the exact number issued, those that an IT
+    """One call: `result` is r0 or w0 as a signed int. Where it was measured, `instructions` is the exact number issued, those that an IT
     block skips included, and `stack_bytes` reaches to the deepest byte of the stack that was written (to 4 bytes)."""
 
     result: int
@@ -76,29 +106,43 @@ class Image:
         if reason := available():
             raise LabcError(f"emulator: {reason}", code=NOT_HERE)
         parsed = read_elf(elf)
+        self._machine, model, has_fpu = _CORES[cpu]
+        machine = self._machine
+        if parsed.bits != machine.bits:
+            raise LabcError(f"emulator: the image is {parsed.bits}-bit code and {cpu} a {machine.bits}-bit core; name the core it is for")
         unicorn: Any = import_module("unicorn")  # its types are unfinished
-        arm_const: Any = import_module("unicorn.arm_const")
-        model, has_fpu = _CORES[cpu]
+        constants: Any = import_module(machine.constants)
         self.cpu = cpu
         self.symbols = parsed.symbols
         self._functions = sorted((s.address, s.size, name) for name, s in parsed.symbols.items() if s.kind == "function")
-        self._u, self._r = unicorn, arm_const
+        self._u, self._constants = unicorn, constants
         # Not UC_MODE_MCLASS: with it unicorn runs every model as a Cortex-M33.
-        self._uc: Any = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB)
-        self._uc.ctl_set_cpu_model(getattr(arm_const, model))
+        self._uc: Any = unicorn.Uc(getattr(unicorn, f"UC_ARCH_{machine.architecture}"), getattr(unicorn, f"UC_MODE_{machine.mode}"))
+        self._uc.ctl_set_cpu_model(getattr(constants, model))
         self._map_image(parsed.segments)
         self._stack = STACK_END - -(-stack_bytes // PAGE) * PAGE
         self._heap = HEAP
         self._uc.mem_map(self._stack, STACK_END - self._stack, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
         self._uc.mem_map(RETURN, PAGE)
-        self._uc.mem_map(SYSTEM, PAGE, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
-        if has_fpu:  # CPACR: full access to CP10 and CP11; FPEXC.EN, which the model also asks for
-            self._uc.reg_write(arm_const.UC_ARM_REG_C1_C0_2, self._uc.reg_read(arm_const.UC_ARM_REG_C1_C0_2) | 0xF << 20)
-            self._uc.reg_write(arm_const.UC_ARM_REG_FPEXC, 0x4000_0000)
+        if machine is _M:
+            self._uc.mem_map(SYSTEM, PAGE, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
+        if machine is _A64:  # CPACR_EL1.FPEN: no trap
+            self._uc.reg_write(constants.UC_ARM64_REG_CPACR_EL1, 3 << 20)
+        elif has_fpu:  # CPACR: full access to CP10 and CP11; FPEXC.EN, which the model also asks for
+            self._uc.reg_write(constants.UC_ARM_REG_C1_C0_2, self._uc.reg_read(constants.UC_ARM_REG_C1_C0_2) | 0xF << 20)
+            self._uc.reg_write(constants.UC_ARM_REG_FPEXC, 0x4000_0000)
         self._fresh = self._uc.context_save()
         self._events: list[str] = []
         self._uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, _note_access(self._events, unicorn))
-        self._uc.hook_add(unicorn.UC_HOOK_INTR, _note_exception(self._events, arm_const))
+        self._uc.hook_add(unicorn.UC_HOOK_INTR, _note_exception(self._events, constants if machine is _M else None))
+
+    def _register(self, name: str) -> Any:
+        """Unicorn's number of a register."""
+        return getattr(self._constants, self._machine.prefix + name)
+
+    def _in_thumb(self) -> bool:
+        """Whether the core is in Thumb state now."""
+        return self._machine is _M or (self._machine is _A32 and bool(self._uc.reg_read(self._constants.UC_ARM_REG_CPSR) & 1 << 5))
 
     def _map_image(self, segments: tuple[Segment, ...]) -> None:
         """Map the pages that segments touch, with the rights of all that share a page, and fill them."""
@@ -146,7 +190,7 @@ class Image:
             raise LabcError(f"emulator: {nbytes} bytes at {address:#x} are not all memory ({error}); use alloc") from error
 
     def call(self, symbol: str, *args: int, budget: int = 1_000_000_000, measure: bool = False) -> Call:
-        """Call the function `symbol` with 32-bit integers or addresses and run it to its return.
+        """Call the function `symbol` with integers of up to 32 bits or addresses and run it to its return.
 
         `measure` counts instructions, exactly (about a million basic blocks a second), and the stack it used, by paint and scan;
         without it hundreds of millions of instructions a second. `budget`: instructions after which it is taken to run for ever.
@@ -154,25 +198,26 @@ class Image:
         """
         if symbol not in self.symbols or self.symbols[symbol].kind != "function":
             raise LabcError(f"emulator: the image has no function {symbol!r}; name it in `keep` when linking")
-        u, r, uc = self._u, self._r, self._uc
+        u, uc, machine, function = self._u, self._uc, self._machine, self.symbols[symbol]
         uc.context_restore(self._fresh)
-        words = [arg & 0xFFFF_FFFF for arg in args]
-        sp = STACK_END - (4 * max(0, len(words) - 4) + 7) // 8 * 8  # AAPCS32: r0 to r3, then the stack, aligned to 8
+        words = [arg % (1 << machine.bits) for arg in args]
+        stacked = words[len(machine.registers) :]
+        sp = STACK_END - -(-machine.slot * len(stacked) // machine.stack_align) * machine.stack_align
         if measure:
             uc.mem_write(self._stack, bytes([PAINT]) * (STACK_END - self._stack))
-        for register, word in zip((r.UC_ARM_REG_R0, r.UC_ARM_REG_R1, r.UC_ARM_REG_R2, r.UC_ARM_REG_R3), words, strict=False):
-            uc.reg_write(register, word)
-        uc.mem_write(sp, struct.pack(f"<{len(words[4:])}I", *words[4:]))
-        uc.reg_write(r.UC_ARM_REG_SP, sp)
-        uc.reg_write(r.UC_ARM_REG_LR, RETURN | 1)
+        for register, word in zip(machine.registers, words, strict=False):
+            uc.reg_write(self._register(register), word)
+        uc.mem_write(sp, struct.pack(f"<{len(stacked)}{'I' if machine.slot == 4 else 'Q'}", *stacked))
+        uc.reg_write(self._register("SP"), sp)
+        uc.reg_write(self._register(machine.link), RETURN | function.thumb)
         self._events.clear()
         executed = [0]
         reason, hook = None, None
         if measure:
-            hook = uc.hook_add(u.UC_HOOK_BLOCK, _block_counter(executed))
+            hook = uc.hook_add(u.UC_HOOK_BLOCK, _block_counter(executed, self._in_thumb))
             uc.ctl_flush_tb()  # code translated without the hook would go uncounted; so also with `count` below, hence on every call
         try:
-            uc.emu_start(self.symbols[symbol].address | 1, RETURN, count=budget)
+            uc.emu_start(function.address | function.thumb, RETURN, count=budget)
         except u.UcError as error:
             unknown = error.errno == u.UC_ERR_INSN_INVALID
             reason = f"an instruction that {self.cpu} does not have; build for this core" if unknown else str(error)
@@ -180,7 +225,7 @@ class Image:
             if hook is not None:
                 uc.hook_del(hook)
                 uc.ctl_flush_tb()
-        pc = uc.reg_read(r.UC_ARM_REG_PC)
+        pc = uc.reg_read(self._register("PC"))
         if self._events:
             reason = self._events[0]
         elif reason is None and pc != RETURN:
@@ -191,7 +236,7 @@ class Image:
         if measure:
             painted = bytes(uc.mem_read(self._stack, sp - self._stack))
             depth = -(-len(painted.lstrip(bytes([PAINT]))) // 4) * 4
-        result = uc.reg_read(r.UC_ARM_REG_R0)
+        result = uc.reg_read(self._register(machine.registers[0])) & 0xFFFF_FFFF
         return Call(result - (result >> 31 << 32), executed[0] if measure else None, depth)
 
     def _where(self, pc: int) -> str:
@@ -202,16 +247,17 @@ class Image:
         return "outside every function"
 
 
-def _block_counter(executed: list[int]) -> Callable[..., None]:
-    """A hook that adds the instructions of each basic block run: in Thumb, halfwords from 0xE800 on begin a 32-bit one (ARMv7-M A5.1)."""
+def _block_counter(executed: list[int], in_thumb: Callable[[], bool]) -> Callable[..., None]:
+    """A hook that adds the instructions of each basic block run: 4 bytes each, but in Thumb 2, except where the halfword is from
+    0xE800 on (ARMv7-M A5.1)."""
     known: dict[tuple[int, int], int] = {}
 
     def block(uc: Any, address: int, size: int, _: object) -> None:
         count = known.get((address, size))
         if count is None:
-            code, at, count = uc.mem_read(address, size), 0, 0
+            code, at, count, thumb = uc.mem_read(address, size), 0, 0, in_thumb()
             while at < size:
-                at += 4 if code[at + 1] >= 0xE8 else 2
+                at += 2 if thumb and code[at + 1] < 0xE8 else 4
                 count += 1
             known[address, size] = count
         executed[0] += count
@@ -231,7 +277,8 @@ def _note_access(events: list[str], u: Any) -> Callable[..., bool]:
     return note
 
 
-def _note_exception(events: list[str], r: Any) -> Callable[..., None]:
+def _note_exception(events: list[str], r: Any | None) -> Callable[..., None]:
+    """A hook that notes exceptions. `r`: register names where start-up code may end by semihosting, else None."""
     # Numbers from QEMU's target/arm/cpu.h.
     names = {
         1: "undefined instruction",
@@ -245,7 +292,7 @@ def _note_exception(events: list[str], r: Any) -> Callable[..., None]:
 
     def note(uc: Any, number: int, _: object) -> None:
         text = names.get(number, f"exception {number}")
-        if number == 7 and uc.reg_read(r.UC_ARM_REG_R0) == 0x20:  # SYS_EXIT_EXTENDED, as the start-up code ends
+        if r is not None and number == 7 and uc.reg_read(r.UC_ARM_REG_R0) == 0x20:  # SYS_EXIT_EXTENDED, as the start-up code ends
             text = f"semihosting exit, code {struct.unpack('<I', uc.mem_read(uc.reg_read(r.UC_ARM_REG_R1) + 4, 4))[0]}"
         events.append(text)
         uc.emu_stop()

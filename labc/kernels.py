@@ -17,6 +17,8 @@ _ROW = re.compile(r"(LABC_OP|LABC_ISA|LABC_KERNEL)\((.*)\)")
 _PARAMETER = re.compile(r"((?:const )?\w+ ?\*?) ?(\b\w+)")
 K = TypeVar("K")
 V = TypeVar("V")
+# Architectures whose ISA rows bear a name for several: arm_neon is AArch64, and 32-bit Arm where its compiler has NEON switched on.
+_FAMILIES = {"aarch64": "arm_neon"}
 _REMEDY = "correct the row as the head of the file says"
 
 
@@ -94,6 +96,29 @@ def table() -> Table:
     if found is None:
         raise LabcError("runtime/kernels.h: defines no LABC_RUNTIME number; restore the file")
     return parse((runtime / "kernels.def").read_text(encoding="utf-8"), Path("runtime/kernels.def"), runtime=int(found[1]))
+
+
+@cache
+def features() -> Mapping[str, int]:
+    """The processor features of runtime/cpu.h: name without LABC_CPU_ → the bit it has in what labc_cpu_features answers."""
+    text = (resources.folder("runtime") / "cpu.h").read_text(encoding="utf-8")
+    return {name: int(bit) for name, bit in re.findall(r"^#define LABC_CPU_(\w+) (\d+)\b", text, re.MULTILINE)}
+
+
+def runnable(machine: str, has: int) -> tuple[str, ...]:
+    """The ISAs, best first, that a processor of `machine` (an architecture, as rows of the table name it) with the features `has` runs.
+
+    Raises LabcError if a row needs a feature that runtime/cpu.h does not define.
+    """
+    found = []
+    for isa in table().isas.values():
+        if unknown := set(isa.needs) - features().keys():
+            raise LabcError(
+                f"runtime/kernels.def: ISA {isa.name} needs {min(unknown)}, which runtime/cpu.h does not define; define it there"
+            )
+        if isa.machine in ("any", machine, _FAMILIES.get(machine)) and all(has & features()[need] for need in isa.needs):
+            found.append(isa.name)
+    return tuple(found)
 
 
 def parse(text: str, place: Path, *, runtime: int) -> Table:

@@ -7,6 +7,7 @@ import json
 import re
 import tempfile
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from labc.errors import NOT_HERE, LabcError
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _ELEMENTS: dict[str, tuple[str, type[Any]]] = {"u8": ("uint8_t", np.uint8), "i8": ("int8_t", np.int8)}
+# A feature of runtime/cpu.h → what Linux calls it in /proc/cpuinfo.
+_FLAGS = {"POPCNT": "popcnt", "AVX2": "avx2", "AVX512": "avx512f avx512bw avx512vl", "VPOPCNTDQ": "avx512_vpopcntdq"}
+_CPUINFO = Path("/proc/cpuinfo")
 _MOST = 1 << 28  # values or bytes a manifest may claim
 
 
@@ -25,6 +29,7 @@ class Library:
     """A network in C, callable on arrays: `library(x)` gives the scores, `library.predict(x)` the classes.
 
     Threads may share one: it has one arena, so their calls take turns. Load it again for calls at the same time.
+    `levels` are those between which a library for any x86-64 chooses, best first; another's are none.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
@@ -39,6 +44,8 @@ class Library:
             arena_bytes, arena_align = int(manifest["arena"]["bytes"]), int(manifest["arena"]["align"])
             ctype, dtype = _ELEMENTS[element]
             files = dict(manifest["files"])
+            self.levels = tuple(map(str, manifest.get("levels", {})))
+            self._isas = tuple(map(str, manifest.get("isas", ["scalar"])))
         except (KeyError, TypeError, ValueError) as error:
             raise LabcError(f"{folder}: the manifest lacks or garbles {error}; build the library again") from error
         self.input_dtype = np.dtype(dtype)
@@ -49,6 +56,11 @@ class Library:
         binary = next((folder / p for p in sorted(files) if re.fullmatch(r"lib/[A-Za-z0-9_]+\.(so|dylib|dll)", p)), None)
         if binary is None:
             raise LabcError(f"{folder}: built for {manifest.get('target')}, not for this machine; build with --target host")
+        if missing := _missing(() if self.levels else manifest.get("needs", ())):
+            raise LabcError(
+                f"{folder}: built for a processor with {missing}, which this one lacks; build it here, or with --target x86-64", code=NOT_HERE
+            )
+        functions = ["run", "predict", "self_test", *(("level", "force_level") if self.levels else ())]
         try:
             code = binary.read_bytes()
             if hashlib.sha256(code).hexdigest() != files[binary.relative_to(folder).as_posix()]:
@@ -58,13 +70,14 @@ class Library:
                 f"int {self.name}_run(const {ctype} *input, float *output, void *arena);"
                 f"int {self.name}_predict(const {ctype} *input, void *arena);"
                 f"int {self.name}_self_test(void *arena);"
+                f"const char *{self.name}_level(void); int {self.name}_force_level(const char *level);"
             )
             # From a copy under a name of its own: for a path it knows, dlopen gives what it loaded there before.
             with tempfile.TemporaryDirectory(prefix="labc-load-", ignore_cleanup_errors=True) as place:
                 copy = Path(place, binary.name)
                 copy.write_bytes(code)
                 self.lib = self.ffi.dlopen(str(copy))
-            for what in ("run", "predict", "self_test"):
+            for what in functions:
                 self.function(what)
         except AttributeError as error:
             raise LabcError(f"{binary}: {error}; build the library again") from error
@@ -124,6 +137,35 @@ class Library:
         """0 if the golden vectors give the reference's bits, else the number of the first that does not."""
         with self._turn:
             return self._call(self.function("self_test")(self.ffi.cast("void *", self.arena.ctypes.data)))
+
+    @property
+    def level(self) -> str:
+        """The level the library uses; the best ISA of its kernels where it has no choice."""
+        return str(self.ffi.string(self.function("level")()).decode()) if self.levels else self._isas[0]
+
+    def force_level(self, level: str | None) -> None:
+        """Use one of `levels`, and no better; None: the best this processor has again.
+
+        Raises LabcError where the library does not have it, and (NOT_HERE) where this processor does not run it.
+        """
+        if not self.levels and level is not None:
+            raise LabcError(f"{self.name}: has one level, {self.level}; build with --target x86-64 for a choice")
+        if level is not None and level not in self.levels:
+            raise LabcError(f"{self.name}: level {level!r} not known; it has {', '.join(self.levels)}")
+        with self._turn:
+            if self.levels and self.function("force_level")(self.ffi.NULL if level is None else level.encode()):
+                raise LabcError(f"{self.name}: this processor does not run level {level}; force another", code=NOT_HERE)
+
+
+def _missing(needs: Iterable[str]) -> str | None:
+    """The first of a library's features that this processor lacks; None where Linux does not tell."""
+    try:
+        text = _CPUINFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    found = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    has = set(found[1].split()) if found else None
+    return next((need for need in needs if has is not None and not has.issuperset(_FLAGS.get(need, "").split())), None)
 
 
 def load(folder: Path | str) -> Library:

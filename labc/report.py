@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from labc.bench import Timing
+from labc.bench import Bench, Timing
 from labc.check import Verdict
 from labc.check.runners import ChipCost
 from labc.frontend.onnx import Model
@@ -39,6 +39,16 @@ class Size:
 
 
 @dataclass(frozen=True)
+class LevelCost:
+    """One level of a library for any x86-64: bytes of the constants it reads, and what a library without it saves of them."""
+
+    level: str
+    isas: tuple[str, ...]
+    packed: int
+    saved_without: int
+
+
+@dataclass(frozen=True)
 class Checked:
     """The result of `labc check`."""
 
@@ -55,6 +65,7 @@ class Checked:
     verdicts: tuple[Verdict, ...]
     chip: ChipCost | None = None
     timing: Timing | None = None
+    levels: tuple[LevelCost, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -65,6 +76,21 @@ class Checked:
     def counts(self) -> dict[str, int]:
         """How many checks passed, failed, and were not run here."""
         return {status: sum(v.status == status for v in self.verdicts) for status in ("passed", "failed", "not run here")}
+
+
+@dataclass(frozen=True)
+class Benched:
+    """The result of `labc bench`."""
+
+    model: str
+    name: str
+    digest: str
+    target: str
+    isas: tuple[str, ...]
+    processor: str
+    compiler: str
+    macs: int
+    bench: Bench
 
 
 def rows(model: Model) -> list[LayerRow]:
@@ -155,6 +181,13 @@ def costs(checked: Checked) -> list[tuple[str, str]]:
     """What the network costs, as (what, value) lines."""
     size, chip, timing = checked.size, checked.chip, checked.timing
     lines = [("parameters", f"{size.float32:,} bytes as float32, {size.packed:,} packed ({size.float32 / size.packed:.1f}x smaller)")]
+    lines += [
+        (
+            f"level {level.level}",
+            f"{level.packed:,} bytes packed ({', '.join(level.isas)}); a library without it saves {level.saved_without:,}",
+        )
+        for level in checked.levels
+    ]
     lines.append(("arena", f"{checked.arena:,} bytes (lower bound {checked.arena_bound:,})"))
     if checked.dead_channels:
         lines.append(("dead channels", f"{checked.dead_channels} never change sign; computed exactly"))
@@ -167,3 +200,37 @@ def costs(checked: Checked) -> list[tuple[str, str]]:
             ("time", f"{timing.median_ns:,.0f} ns per inference, 90 % of samples in {timing.low_ns:,.0f} to {timing.high_ns:,.0f}")
         )
     return lines
+
+
+def show_bench(console: Any, benched: Benched) -> None:
+    """Where the time goes, and how near that is to what the machine can do."""
+    from rich.table import Table
+
+    taken = benched.bench
+    title = f"{benched.name} on {benched.target} ({benched.processor}; {', '.join(benched.isas)}; {benched.compiler})"
+    table = Table(title=title, title_justify="left")
+    for heading in ("layer", "kernel"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("ns", "middle 90 %", "MACs", "MAC/ns", "in registers", "stream", "share"):
+        table.add_column(heading, justify="right")
+    for layer in taken.layers:
+        speeds = [f"{v:,.0f}" if v is not None else "" for v in (layer.macs_per_ns, layer.ceiling, layer.stream)]
+        share = f"{layer.share:.0%}" if layer.share is not None else ""
+        kernel = layer.kernel.removeprefix("labc_")
+        spread = f"{layer.time.low_ns:,.0f} to {layer.time.high_ns:,.0f}"
+        table.add_row(layer.layer, kernel, f"{layer.time.median_ns:,.0f}", spread, f"{layer.macs:,}" if layer.macs else "", *speeds, share)
+    whole = taken.whole
+    table.add_section()
+    speed = f"{benched.macs / whole.median_ns:,.0f}"
+    table.add_row(
+        "whole", "", f"{whole.median_ns:,.0f}", f"{whole.low_ns:,.0f} to {whole.high_ns:,.0f}", f"{benched.macs:,}", speed, "", "", ""
+    )
+    console.print(table)
+    weights = taken.ceilings.weights
+    lines = [
+        f"one thread, batch 1, called from C; medians of {whole.samples} samples of {whole.repeats} inferences, warm",
+        "in registers: MAC/ns of the kernel's instruction set with its operands in registers, measured in this run",
+        f"stream: MAC/ns if the {weights:,} bytes of weights are only read, over and over: {taken.ceilings.stream:.1f} bytes per ns",
+        f"share: of the lower of the two; {taken.clock_ns:.0f} ns for looking at the clock are taken off each layer",
+    ]
+    console.print("\n".join(f"  {line}" for line in lines), highlight=False, soft_wrap=True)

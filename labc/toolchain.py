@@ -15,21 +15,34 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from labc import kernels
 from labc.errors import NOT_HERE, LabcError
 from labc.process import run
 from labc.resources import folder
-from labc.target import Target
+from labc.target import TARGETS, Target
 
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
 _PORTABLE = ("-std=c11", "-g0", "-ffp-contract=off", "-fomit-frame-pointer")
 _FIRMWARE = ("-ffreestanding", "-ffunction-sections", "-fdata-sections", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
-_CANDIDATES = {"host": ("cc", "gcc", "clang", "zig"), "cortex-m": ("arm-none-eabi-gcc", "zig")}
+_CANDIDATES = {
+    "host": ("cc", "gcc", "clang", "zig"),
+    "x86-64": ("cc", "gcc", "clang", "zig"),
+    "cortex-m": ("arm-none-eabi-gcc", "zig"),
+    "aarch64": ("aarch64-linux-gnu-gcc", "zig"),
+    "armv7": ("arm-linux-gnueabihf-gcc", "zig"),
+}
+# How the triple of a compiler begins that makes code for it.
+_TRIPLES = {"x86-64": "x86_64", "cortex-m": "arm-none-eabi", "aarch64": "aarch64", "armv7": "arm-linux-gnueabihf"}
 _INSTALL = {
     "host": "a C compiler (Debian, Ubuntu: apt install gcc libc6-dev)",
+    "x86-64": "a C compiler (Debian, Ubuntu: apt install gcc libc6-dev)",
     "cortex-m": "arm-none-eabi-gcc (Debian, Ubuntu: apt install gcc-arm-none-eabi)",
+    "aarch64": "aarch64-linux-gnu-gcc (Debian, Ubuntu: apt install gcc-aarch64-linux-gnu)",
+    "armv7": "arm-linux-gnueabihf-gcc (Debian, Ubuntu: apt install gcc-arm-linux-gnueabihf)",
 }
 
 # core: zig's name, zig's FPU feature, gcc's FPU; the sources are GCC's "ARM Options" and LLVM's ARMProcessors.td.
@@ -40,7 +53,11 @@ _CORES: dict[str, tuple[str, str | None, str | None]] = {
     "cortex-m4": ("cortex_m4", "vfp4d16sp", "fpv4-sp-d16"),
     "cortex-m7": ("cortex_m7", "fp_armv8d16", "fpv5-d16"),
     "cortex-m33": ("cortex_m33", "fp_armv8d16sp", "fpv5-sp-d16"),
+    "cortex-a7": ("cortex_a7", "neon", "neon-vfpv4"),
+    "cortex-a53": ("cortex_a53", "neon", None),
 }
+# The application cores among them, and their kind.
+_A_CORES = {"cortex-a7": "armv7", "cortex-a53": "aarch64"}
 
 # What compilers take from the environment and put into, or look up for, their output (GCC manual, "Environment Variables").
 _UNWANTED = re.compile(
@@ -66,7 +83,7 @@ class Toolchain:
 def find(target: Target, force: str | None = None) -> Toolchain:
     """The first compiler that works for `target`; only `force` (a name from `survey`, a command or a path) where it is given.
 
-    Host: cc, gcc, clang on PATH, then the ziglang wheel. Cortex-M: arm-none-eabi-gcc, then the wheel.
+    Host: cc, gcc, clang on PATH, then the ziglang wheel. Others: GNU's cross compiler (`_CANDIDATES`), then the wheel.
     Raises LabcError (NOT_HERE) with what was tried and what to install.
     """
     kind = _kind(target)
@@ -86,7 +103,9 @@ def survey(target: Target) -> list[tuple[str, Toolchain | str]]:
 
 
 def _kind(target: Target) -> str:
-    return "host" if target.cpu is None else "cortex-m"
+    if target.cpu is None:
+        return "host" if target.machine is None else "x86-64"
+    return _A_CORES.get(target.cpu, "cortex-m")
 
 
 def _inspect(name: str, target: Target) -> Toolchain | str:
@@ -126,8 +145,9 @@ def _inspect_cc(name: str, target: Target) -> Toolchain | str:
     machine = re.search(r"^Target: (\S+)", words, re.MULTILINE)
     if who is None or machine is None:
         return f"{program} -v answers like neither gcc nor clang"
-    if target.cpu is not None and not machine[1].startswith("arm-none-eabi"):
-        return f"compiles for {machine[1]}, not for {target.cpu}"
+    kind = _kind(target)
+    if kind != "host" and not machine[1].startswith(_TRIPLES[kind]):
+        return f"compiles for {machine[1]}, not for {target.cpu or target.machine}"
     ar = shutil.which(run([(name, [program, "-print-prog-name=ar"])], env)[0].strip())
     if ar is None:
         return "its ar (GNU binutils) is not there"
@@ -138,23 +158,56 @@ def _inspect_cc(name: str, target: Target) -> Toolchain | str:
 
 
 def _trial(toolchain: Toolchain, target: Target) -> str | None:
-    """None if a few lines compile, and on the host link and load; else the reason (a gcc without C headers is common)."""
-    with tempfile.TemporaryDirectory(prefix="labc-", ignore_cleanup_errors=True) as name:
-        source, library = Path(name, "trial.c"), Path(name, shared_name("trial"))
-        source.write_text("#include <stddef.h>\n#include <stdint.h>\nint labc_trial(void);\nint labc_trial(void) { return 0; }\n")
-        try:
-            objects = compile_objects(toolchain, target, [source], [], Path(name))
-            if target.cpu is not None:
-                return None
-            link_shared(toolchain, target, objects, library)
-            from ctypes import CDLL
-
-            CDLL(str(library))
-        except LabcError as error:
-            return str(error).partition("; by hand")[0]
-        except OSError as error:
-            return f"makes a library that does not load here ({error})"
+    """None if a small file compiles, and on the host links and loads; else the reason (a gcc without C headers is common)."""
+    try:
+        if not_here(target) is None:
+            cpu_features(toolchain)
+            return None
+        with tempfile.TemporaryDirectory(prefix="labc-", ignore_cleanup_errors=True) as name:
+            compile_objects(toolchain, target, [folder("runtime") / "cpu.c"], [], Path(name))
+    except LabcError as error:
+        return str(error).partition("; by hand")[0]
+    except OSError as error:
+        return f"makes a library that does not load here ({error})"
     return None
+
+
+@cache
+def cpu_features(toolchain: Toolchain) -> int:
+    """What labc_cpu_features of runtime/cpu.c, compiled, linked and loaded here, says of this processor: a sum of LABC_CPU_*.
+
+    Raises LabcError if the toolchain cannot make it, OSError if what it makes does not load.
+    """
+    from ctypes import CDLL
+
+    with tempfile.TemporaryDirectory(prefix="labc-", ignore_cleanup_errors=True) as name:
+        library = Path(name, shared_name("trial"))
+        objects = compile_objects(toolchain, TARGETS["host"], [folder("runtime") / "cpu.c"], [], Path(name))
+        link_shared(toolchain, TARGETS["host"], objects, library)
+        return int(CDLL(str(library)).labc_cpu_features())
+
+
+def host_isas(toolchain: Toolchain) -> tuple[str, ...]:
+    """The ISAs of runtime/kernels.def that this machine's processor runs, best first. Raises LabcError if it cannot be asked."""
+    try:
+        return kernels.runnable(host_machine(), cpu_features(toolchain))
+    except OSError as error:
+        raise LabcError(f"host: {toolchain.name} makes a library that does not load here ({error})", code=NOT_HERE) from error
+
+
+def not_here(target: Target) -> str | None:
+    """None if what is built for `target` is for processors like this machine's and can be loaded; else the reason why not."""
+    if target.cpu is None and target.machine in (None, host_machine()):
+        return None
+    return f"it is for {target.cpu or target.machine}, this machine is {host_machine()}"
+
+
+def host_machine() -> str:
+    """The architecture of this process, as rows of runtime/kernels.def name it: x86_64, aarch64; another as the system calls it."""
+    import platform
+
+    machine = platform.machine().lower()
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine) if sys.maxsize > 2**32 else f"{machine}, 32-bit"
 
 
 def shared_name(name: str) -> str:
@@ -166,27 +219,34 @@ def machine_flags(toolchain: Toolchain, target: Target) -> tuple[str, ...]:
     """Flags that say for which processor and ABI; the compiler and the linker both need them."""
     if target.cpu is None:
         # Without -target zig takes every instruction of the machine it runs on.
-        return ("-target", _zig_host()) if toolchain.family == "zig" else ()
+        if toolchain.family == "zig":
+            return ("-target", _zig_host(target.machine or host_machine()))
+        return () if target.machine is None else ("-march=x86-64",)  # compilers may be set up for more
     if target.cpu not in _CORES:
         raise LabcError(f"{target.name}: core {target.cpu!r} not known; known cores: {', '.join(_CORES)}")
     zig_cpu, zig_fpu, gcc_fpu = _CORES[target.cpu]
     hard = target.float_abi == "hard"
     if hard and zig_fpu is None:
         raise LabcError(f"{target.name}: {target.cpu} has no FPU; use the soft float ABI")
+    kind = _kind(target)
+    if kind != "cortex-m" and not hard:
+        raise LabcError(f"{target.name}: {target.cpu} is built for with the hard float ABI only; use that")
     if toolchain.family == "zig":  # its cores have no FPU until one is named
-        return (
-            "-target",
-            "thumb-freestanding-eabihf" if hard else "thumb-freestanding-eabi",
-            f"-mcpu={zig_cpu}" + (f"+{zig_fpu}" if hard else ""),
+        machine = {"aarch64": "aarch64-freestanding-none", "armv7": "arm-freestanding-eabihf"}.get(
+            kind, "thumb-freestanding-eabihf" if hard else "thumb-freestanding-eabi"
         )
+        return ("-target", machine, f"-mcpu={zig_cpu}" + (f"+{zig_fpu}" if hard else ""))
+    if kind == "aarch64":
+        return (f"-mcpu={target.cpu}",)
+    if kind == "armv7":  # ARM code, no Thumb: what compilers for Linux are set up for differs
+        return (f"-mcpu={target.cpu}", "-marm", "-mfloat-abi=hard", f"-mfpu={gcc_fpu}")
     return (f"-mcpu={target.cpu}", "-mthumb", *(("-mfloat-abi=hard", f"-mfpu={gcc_fpu}") if hard else ("-mfloat-abi=soft",)))
 
 
-def _zig_host() -> str:
-    """This machine in zig's spelling. Only Linux on x86-64 and aarch64 runs our tests; glibc 2.17 is the oldest zig has for both."""
+def _zig_host(machine: str) -> str:
+    """This system on `machine` as zig spells it. Only Linux runs our tests; glibc 2.17 is the oldest zig has."""
     import platform
 
-    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
     libc = "gnu.2.17" if platform.libc_ver()[0] == "glibc" else "musl"
     system = {"linux": f"linux-{libc}", "darwin": "macos", "win32": "windows-gnu"}.get(sys.platform)
     if machine not in ("x86_64", "aarch64") or system is None:
@@ -197,8 +257,15 @@ def _zig_host() -> str:
 def compile_flags(toolchain: Toolchain, target: Target) -> tuple[str, ...]:
     """All flags of one compilation but files and folders. No family may fuse a product into a sum, anywhere."""
     zig = ("-fno-sanitize=undefined",) if toolchain.family == "zig" else ()
-    place = ("-Os", *_FIRMWARE) if target.cpu is not None else ("-O2",) if sys.platform == "win32" else ("-O2", "-fPIC")
+    firmware = ("-Os", *_FIRMWARE) if _kind(target) == "cortex-m" else ("-O2", "-fPIE", "-fno-stack-protector", *_FIRMWARE)
+    place = firmware if target.cpu is not None else ("-O2",) if sys.platform == "win32" else ("-O2", "-fPIC")
     return (*machine_flags(toolchain, target), *place, *_PORTABLE, *zig, *WARNINGS)
+
+
+def isa_flags(source: Path) -> tuple[str, ...]:
+    """The flags of one file beyond `compile_flags`: those of the ISA it is named after; gcc, clang and zig spell them alike."""
+    isa = kernels.table().isas.get(source.stem)
+    return isa.flags if isa else ()
 
 
 def compile_objects(
@@ -211,15 +278,19 @@ def compile_objects(
 ) -> list[Path]:
     """Compile each source to an object in `out_dir` (made if need be), as many at once as there are cores; objects in order.
 
-    `extra_flags` come last, so they win. Raises LabcError with the first lines a compiler complains in.
+    A file named like an ISA of runtime/kernels.def gets that row's flags too (`isa_flags`). `extra_flags` come last, so they win.
+    Raises LabcError with the first lines a compiler complains in.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     sources, folders = [s.absolute() for s in sources], [d.absolute() for d in include_dirs]
     seen = dict.fromkeys([*(s.parent for s in sources), *folders])
-    flags = [*compile_flags(toolchain, target), *(f"-ffile-prefix-map={d}=." for d in seen), *(f"-I{d}" for d in folders), *extra_flags]
+    flags = [*compile_flags(toolchain, target), *(f"-ffile-prefix-map={d}=." for d in seen), *(f"-I{d}" for d in folders)]
     stems = [s.stem for s in sources]
     objects = [out_dir / (f"{stem}.o" if stem not in stems[:i] else f"{stem}-{i}.o") for i, stem in enumerate(stems)]
-    jobs = [(s.name, [*toolchain.cc, *flags, "-c", str(s), "-o", str(o)]) for s, o in zip(sources, objects, strict=True)]
+    jobs = [
+        (s.name, [*toolchain.cc, *flags, *isa_flags(s), *extra_flags, "-c", str(s), "-o", str(o)])
+        for s, o in zip(sources, objects, strict=True)
+    ]
     with _environment(toolchain) as env:
         run(jobs, env)
     return objects
@@ -248,10 +319,15 @@ def link_shared(toolchain: Toolchain, target: Target, objects: Sequence[Path], o
     return out
 
 
-def image_files() -> tuple[list[Path], Path]:
-    """The start-up sources of a Cortex-M image, to be compiled with its other sources, and the linker script that goes with them."""
+def image_files(target: Target) -> tuple[list[Path], Path]:
+    """The sources that every image for `target` needs, to be compiled with its others, and the linker script that goes with them.
+
+    A Cortex-M image starts by itself. The functions of one for an application core are called from outside, by the emulator.
+    """
     image = folder("runtime") / "image"
-    return [image / "startup.c", image / "memory.c"], image / "cortexm.ld"
+    if _kind(target) == "cortex-m":
+        return [image / "startup.c", image / "memory.c"], image / "cortexm.ld"
+    return [image / "memory.c"], image / "cortexa.ld"
 
 
 def link_image(
@@ -260,16 +336,18 @@ def link_image(
     inputs: Sequence[Path],
     linker_script: Path,
     out: Path,
-    entry: str = "Reset_Handler",
+    entry: str | None = None,
     keep: Sequence[str] = (),
 ) -> Path:
     """Link objects and archives into the ELF image `out`, with its symbols, of what `entry` and the symbols in `keep` reach.
 
+    `entry`: Reset_Handler on a Cortex-M, else the first of `keep`, unless named.
     No C library is used: the compiler's own support library is. A symbol in `keep` that nothing defines is an error. The linker
     script it used, which says so, stays beside `out`.
     """
     if target.cpu is None:
-        raise LabcError(f"{out.name}: an image is for a Cortex-M core; link a shared library for the host")
+        raise LabcError(f"{out.name}: an image is for an emulated core; link a shared library for the host")
+    entry = entry or ("Reset_Handler" if _kind(target) == "cortex-m" else keep[0])
     names = (entry, *keep)
     # Quoted: GNU ld takes a bare `add` or `bad` for a number with a radix suffix.
     externs = " ".join(f'"{name}"' for name in names)
@@ -282,7 +360,7 @@ def link_image(
         if toolchain.family == "zig":  # -g: without it zig leaves no symbols in the image
             tail = ["-Os", "-g", *files, *options]
         else:
-            tail = ["-nostdlib", *options, "-Wl,--start-group", *files, "-lgcc", "-Wl,--end-group"]
+            tail = ["-nostdlib", "-static", "-no-pie", *options, "-Wl,--build-id=none,--start-group", *files, "-lgcc", "-Wl,--end-group"]
         command = [*toolchain.cc, *machine_flags(toolchain, target), *tail, "-o", str(out)]
         run([(out.name, command)], env)
     return out

@@ -21,16 +21,18 @@ uint32_t labc_cpu_features(void)
     if (!__get_cpuid(1, &a, &b, &c, &d)) {
         return 0;
     }
-    const uint32_t features = c & bit_POPCNT ? LABC_CPU_POPCNT : 0;
+    if (!(c & bit_POPCNT)) {
+        return 0;
+    }
     /* Without OSXSAVE there is no xgetbv, and without leaf 7 none of the rest. */
     if (!(c & bit_OSXSAVE) || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
-        return features;
+        return LABC_CPU_POPCNT;
     }
     const uint32_t saved = saved_registers();
     const unsigned avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512VL;
     const uint32_t has_avx2 = (saved & XMM_YMM) == XMM_YMM && b & bit_AVX2;
-    const uint32_t has_avx512 = (saved & XMM_YMM_ZMM) == XMM_YMM_ZMM && (b & avx512) == avx512;
-    return features | (has_avx2 ? LABC_CPU_AVX2 : 0) | (has_avx512 ? LABC_CPU_AVX512 : 0) |
+    const uint32_t has_avx512 = has_avx2 && (saved & XMM_YMM_ZMM) == XMM_YMM_ZMM && (b & avx512) == avx512;
+    return LABC_CPU_POPCNT | (has_avx2 ? LABC_CPU_AVX2 : 0) | (has_avx512 ? LABC_CPU_AVX512 : 0) |
            (has_avx512 && c & bit_AVX512VPOPCNTDQ ? LABC_CPU_VPOPCNTDQ : 0);
 }
 

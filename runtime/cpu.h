@@ -9,7 +9,10 @@
 extern "C" {
 #endif
 
-/* Features that the `needs` of an ISA row name. Each includes that the operating system saves the registers it uses. */
+/*
+ * Features that the `needs` of an ISA row name. Each includes that the operating system saves the registers it uses, and on one
+ * architecture each includes those before it: so a processor that runs one row of the table runs those below.
+ */
 #define LABC_CPU_POPCNT 1
 #define LABC_CPU_AVX2 2
 #define LABC_CPU_AVX512 4 /* F, BW and VL */

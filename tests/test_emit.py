@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,13 @@ from labc.target import TARGETS
 @pytest.mark.parametrize("method", ["lab2", "lab"])
 def test_sources_are_golden(method: str, tmp_path: Path, golden: Callable[[str, str], None]) -> None:
     path = zoo.save(zoo.own(zoo.random_layers(np.random.default_rng(5), [6, 5, 33, 3], method=method)), tmp_path / "toy.onnx")
-    tree = emit.emit(driver.planned(driver.front(path), TARGETS["arm"]))
+    compiled = driver.front(path)
+    tree = emit.emit(driver.planned(compiled, replace(TARGETS["arm"], isas=("scalar",))))
     for name in ("include/toy.h", "src/toy.c", "src/toy_weights.h", "src/toy_weights.c", "src/toy_self_test.c"):
         golden(f"{method}/{Path(name).name}", tree[name])
+    tree = emit.emit(driver.planned(compiled, TARGETS["x86-64"]))
+    for name in ("include/toy.h", "src/toy.c"):
+        golden(f"{method}-x86-64/{Path(name).name}", tree[name])
 
 
 def test_the_same_model_gives_the_same_bytes(digits_like: Path) -> None:

@@ -92,7 +92,7 @@ def build(compiler: str, variant: str, place: Path) -> Path:
         found = toolchain.find(where, compiler)
     except LabcError as error:
         pytest.skip(f"not run here: {error}")
-    sources, linker_script = toolchain.image_files()
+    sources, linker_script = toolchain.image_files(where)
     code = place / "code.c"
     code.write_text(CODE)
     start = toolchain.compile_objects(found, where, sources, [], place)
@@ -334,7 +334,7 @@ def test_no_emulator_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_is_no_image(tmp_path: Path, zig_m4: Path) -> None:
     good = zig_m4.read_bytes()
     for data in (b"", b"\x7fELF", b"MZ" + bytes(100), good[:4] + b"\x02" + good[5:], good[:18] + b"\x3e" + good[19:]):
-        with pytest.raises(LabcError, match="not a 32-bit little-endian Arm ELF executable") as caught:
+        with pytest.raises(LabcError, match="not a little-endian ELF executable of 32-bit Arm or AArch64") as caught:
             Image(data)
         assert caught.value.code == BAD_INPUT
     with pytest.raises(LabcError, match=r"missing\.elf: cannot be read"):
@@ -372,3 +372,157 @@ def test_damaged_files_give_an_error_or_an_image(zig_m4: Path) -> None:
             refused += 1
     assert 20 < refused < 200
     assert time.perf_counter() - began < 20
+
+
+# Application cores
+
+A_CODE = """
+#include <stdint.h>
+int many(const int8_t *p, uint32_t a, int b, int c, int d, int e, int f, int g, const int8_t *q, uint32_t h);
+int many(const int8_t *p, uint32_t a, int b, int c, int d, int e, int f, int g, const int8_t *q, uint32_t h)
+{
+    return *p + (a == 0x80000000u) + 2 * b + 3 * c + 4 * d + 5 * e + 6 * f + 7 * g + 8 * *q + (h == 0xffffffffu ? 9 : 0);
+}
+int table[3] = {1, 2, 3};
+static int zero[5];
+const int constant[2] = {7, 8};
+int next(int i);
+int next(int i) { zero[i]++; return table[i]++ + zero[i] + constant[0]; }
+float unfused(const float *x);
+float unfused(const float *x) { return x[0] * x[0] + x[1]; }
+void keep_float(const float *x, float *y);
+void keep_float(const float *x, float *y) { *y = unfused(x); }
+uint32_t divide(const uint64_t *x);
+uint32_t divide(const uint64_t *x) { return (uint32_t)(x[0] / x[1]); }
+int peek(const int *p);
+int peek(const int *p) { return *p; }
+void poke(int *p, int v);
+void poke(int *p, int v) { *p = v; }
+void hang(void);
+void hang(void) { for (;;) { __asm__ volatile(""); } }
+int deep(int n);
+int deep(int n) { volatile int a[8]; a[0] = n; return n ? deep(n - 1) + a[0] : 0; }
+int frame(int n);
+int frame(int n)
+{
+    volatile int a[64];
+    for (int i = 0; i < 64; i++) {
+        a[i] = i;
+    }
+    return a[n];
+}
+void undefined(void);
+void undefined(void) { __asm__ volatile(".inst " UDF); }
+void jump(void (*f)(void));
+void jump(void (*f)(void)) { f(); __asm__ volatile(""); }
+int loop(int n);
+int loop(int n) { __asm__ volatile("1: subs %0, %0, #1\\nbne 1b" : "+r"(n) : : "cc"); return n; }
+"""
+A_KEEP = ["many", "next", "keep_float", "divide", "peek", "poke", "hang", "deep", "frame", "undefined", "jump", "loop"]
+A_CORES = {
+    ("aarch64", "zig"): "0x00000000",
+    ("aarch64", "aarch64-linux-gnu-gcc"): "0x00000000",
+    ("armv7", "zig"): "0xe7f000f1",
+    ("armv7", "arm-linux-gnueabihf-gcc"): "0xe7f000f1",
+}
+
+
+@pytest.fixture(scope="module", params=A_CORES, ids="-".join)
+def application(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    name, compiler = request.param
+    where, place = target.find(name), tmp_path_factory.mktemp("image")
+    try:
+        found = toolchain.find(where, compiler)
+    except LabcError as error:
+        pytest.skip(f"not run here: {error}")
+    sources, linker_script = toolchain.image_files(where)
+    (place / "code.c").write_text(
+        A_CODE.replace("UDF", f'"{A_CORES[request.param]}"').replace("%0, %0", "%w0, %w0" if name == "aarch64" else "%0, %0")
+    )
+    objects = toolchain.compile_objects(found, where, [*sources, place / "code.c"], [], place)
+    assert where.cpu
+    return toolchain.link_image(found, where, objects, linker_script, place / "image.elf", keep=A_KEEP), where.cpu
+
+
+def test_application_cores_answer(application: tuple[Path, str]) -> None:
+    image = Image(*application)
+    p, q = image.alloc(1, 1), image.alloc(1, 1)
+    image.write(p, b"\xfb")
+    image.write(q, b"\x05")
+    args = (p, 0x8000_0000, -2, 3, -4, 5, -6, 7, q, 0xFFFF_FFFF)  # arguments nine and ten are on the stack everywhere
+    assert image.call("many", *args).result == -5 + 1 - 4 + 9 - 16 + 25 - 36 + 49 + 40 + 9
+    assert [image.call("next", 1).result for _ in range(3)] == [10, 12, 14]  # .data, .bss and .rodata
+    assert image.call("divide", put(image, "Q", 10**15, 7)).result == (10**15 // 7 & 0xFFFF_FFFF) - 2**32
+    x, y = 1 + 2.0**-12, image.alloc(4, 4)
+    image.call("keep_float", put(image, "f", x, -(1 + 2.0**-11)), y)
+    assert image.read(y, 4) == bytes(4)  # a fused product would keep the 2^-24
+    odd = put(image, "I", 0x4433_2211, 0x8877_6655) + 1
+    assert image.call("peek", odd).result == 0x5544_3322
+
+
+def test_application_cores_count_exactly(application: tuple[Path, str]) -> None:
+    image = Image(*application)
+    counts = [image.call("loop", n, measure=True).instructions for n in (1, 2, 1000)]
+    assert [count - counts[0] for count in counts if count and counts[0]] == [0, 2, 1998]
+    numbers = put(image, "Q", 1000, 7)
+    # Against single steps, in code without conditional instructions (unicorn does not report those that are skipped).
+    for name, args in (("loop", (50,)), ("next", (1,)), ("frame", (3,))):
+        assert image.call(name, *args, measure=True).instructions == steps(image, name, *args)
+    assert image.call("loop", 3, measure=True).stack_bytes == 0
+    frame = image.call("frame", 3, measure=True)
+    assert frame.result == 3
+    assert frame.stack_bytes is not None
+    assert 256 <= frame.stack_bytes < 300
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "reason"),
+    [
+        ("peek", (0x5000_0000,), "read of 4 bytes at 0x50000000, no memory"),
+        ("poke", (0x5000_0000, 1), "write of 4 bytes at 0x50000000, no memory"),
+        ("poke", (0x10000, 1), "write of 4 bytes at 0x00010000, read-only memory"),
+        ("jump", (0x5000_0000,), "prefetch abort|jump to 0x50000000, no code"),
+        ("hang", (), "no end after 200000 instructions"),
+        ("deep", (1_000_000,), "write of .* bytes at 0x77fe.*, no memory"),
+        ("undefined", (), "undefined instruction|an instruction that cortex-a.* does not have"),
+    ],
+)
+@pytest.mark.parametrize("measure", [False, True])
+def test_application_cores_name_faults(application: tuple[Path, str], name: str, args: tuple[int, ...], reason: str, measure: bool) -> None:
+    image = Image(*application)
+    for _ in range(2):  # the second time from translated code
+        with pytest.raises(EmulatorFault, match=f"^{name}: stopped at 0x[0-9a-f]{{8}} .*: (?:{reason})") as caught:
+            image.call(name, *args, budget=200_000, measure=measure)
+        if name != "jump":
+            assert caught.value.symbol.partition("+")[0] == name
+    assert image.call("loop", 5).result == 0  # a fault leaves the core usable
+
+
+def test_an_image_runs_on_a_core_of_its_width(application: tuple[Path, str]) -> None:
+    elf_file, cpu = application
+    other = {"cortex-a53": "cortex-a7", "cortex-a7": "cortex-a53"}[cpu]
+    with pytest.raises(LabcError, match=f"-bit code and {other} a .*-bit core; name the core it is for"):
+        Image(elf_file, other)
+
+
+def test_damaged_files_of_application_cores_give_an_error_or_an_image(application: tuple[Path, str]) -> None:
+    elf_file, cpu = application
+    good = elf_file.read_bytes()
+    table = elf.sections(elf_file)
+    assert table[".data"] == 12
+    assert table["image"] == 0  # no start-up code
+    draw, refused = random.Random(9), 0
+    for _ in range(100):
+        bad = bytearray(good)
+        if draw.random() < 0.3:
+            del bad[draw.randrange(len(bad)) :]
+        else:
+            low = draw.choice((16, len(bad) - 1500))
+            for _ in range(draw.randrange(1, 6)):
+                bad[draw.randrange(low, low + 200 if low == 16 else len(bad))] = draw.choice((0, 1, 0x7F, 0x80, 0xFF, draw.randrange(256)))
+        try:
+            Image(bytes(bad), cpu)
+            elf.sections(bytes(bad))
+        except LabcError:
+            refused += 1
+    assert 10 < refused < 100

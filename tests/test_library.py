@@ -11,8 +11,8 @@ import pytest
 import zoo
 
 import labc
-from labc import toolchain
-from labc.errors import LabcError
+from labc import library, toolchain
+from labc.errors import NOT_HERE, LabcError
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +115,19 @@ def test_threads_may_share_a_library(built: Path) -> None:
     want = library(x).tolist()
     with ThreadPoolExecutor(4) as pool:
         assert all(scores.tolist() == want for scores in pool.map(lambda _: library(x), range(12)))
+
+
+def test_a_library_for_a_better_processor_is_refused(digits_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its first instruction that is not there would end the program."""
+    folder = labc.compile(digits_like, "host", out=tmp_path / "out")
+    needs = json.loads((folder / "manifest.json").read_text())["needs"]
+    if not needs:
+        pytest.skip("this processor has plain C only: needs no tool")
+    lesser = tmp_path / "cpuinfo"
+    lesser.write_text("processor : 0\nflags\t\t: fpu sse2\n")
+    monkeypatch.setattr(library, "_CPUINFO", lesser)
+    with pytest.raises(LabcError, match=f"built for a processor with {needs[0]}, which this one lacks; build it here, or with --target") as e:
+        labc.load(folder)
+    assert e.value.code == NOT_HERE
+    monkeypatch.setattr(library, "_CPUINFO", tmp_path / "not there")
+    assert labc.load(folder).self_test() == 0

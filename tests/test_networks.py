@@ -21,6 +21,7 @@ from labc.plan.core import Plan
 from labc.target import TARGETS
 
 NETWORKS = 200
+HOST, TOOLS = driver.tools_for("host")  # the kernels this machine's processor has
 PER_LIBRARY = 20  # networks linked into one library: they must not know of each other
 
 
@@ -44,10 +45,8 @@ def run_all(made: list[Plan], xs: list[np.ndarray], folder: Path, extra: tuple[s
     """Compile all plans into one shared library and run each on its inputs."""
     for plan in made:
         write(folder, emit.emit(plan))
-    target = TARGETS["host"]
-    tools = toolchain.find(target)
-    objects = toolchain.compile_objects(tools, target, sorted((folder / "src").glob("*.c")), [folder / "include"], folder / "o", extra)
-    library = toolchain.link_shared(tools, target, objects, folder / toolchain.shared_name("all"))
+    objects = toolchain.compile_objects(TOOLS, HOST, sorted((folder / "src").glob("*.c")), [folder / "include"], folder / "o", extra)
+    library = toolchain.link_shared(TOOLS, HOST, objects, folder / toolchain.shared_name("all"))
     ffi = cffi.FFI()
     for plan in made:
         ffi.cdef(f"int {plan.name}_run(const void *input, float *output, void *arena); int {plan.name}_self_test(void *arena);")
@@ -69,7 +68,7 @@ def test_random_networks_are_equal_everywhere(first: int, tmp_path: Path) -> Non
     paths = [network(seed, tmp_path)[0] for seed in range(first, first + PER_LIBRARY)]
     compiled = [driver.front(path) for path in paths]
     xs = [inputs(one) for one in compiled]
-    found = run_all([driver.planned(one, TARGETS["host"]) for one in compiled], xs, tmp_path / "library")
+    found = run_all([driver.planned(one, HOST) for one in compiled], xs, tmp_path / "library")
     for path, one, x, got in zip(paths, compiled, xs, found, strict=True):
         want = reference.run(one.model.graph, x)[one.model.graph.output]
         assert (got.view(np.int32) == want.view(np.int32)).all(), path
@@ -80,29 +79,23 @@ def test_random_networks_are_equal_everywhere(first: int, tmp_path: Path) -> Non
 
 def test_hostile_flags_do_not_change_a_bit(tmp_path: Path) -> None:
     """A user's flags: another dialect, full optimization, fused multiply-add on (gcc's default in gnu modes)."""
-    tools = toolchain.find(TARGETS["host"])
-    if tools.family == "zig" or platform.machine() not in ("x86_64", "AMD64"):
-        not_run_here("-mfma", f"{tools.name} on {platform.machine()} does not take it")
+    if TOOLS.family == "zig" or platform.machine() not in ("x86_64", "AMD64"):
+        not_run_here("-mfma", f"{TOOLS.name} on {platform.machine()} does not take it")
         flags: tuple[str, ...] = ("-std=gnu11", "-O3", "-ffp-contract=fast")
     else:
         flags = ("-std=gnu11", "-O3", "-mfma", "-ffp-contract=fast")
     compiled = [driver.front(network(seed, tmp_path)[0]) for seed in range(12)]
     xs = [inputs(one) for one in compiled]
-    for one, x, got in zip(
-        compiled, xs, run_all([driver.planned(o, TARGETS["host"]) for o in compiled], xs, tmp_path / "l", flags), strict=True
-    ):
+    for one, x, got in zip(compiled, xs, run_all([driver.planned(o, HOST) for o in compiled], xs, tmp_path / "l", flags), strict=True):
         want = reference.run(one.machine, x.reshape(len(x), -1))[one.machine.output]
         assert (got.view(np.int32) == want.view(np.int32)).all()
 
 
 def test_fast_math_is_refused(tmp_path: Path) -> None:
-    made = driver.planned(driver.front(network(0, tmp_path)[0]), TARGETS["host"])
+    made = driver.planned(driver.front(network(0, tmp_path)[0]), HOST)
     write(tmp_path, emit.emit(made))
-    tools = toolchain.find(TARGETS["host"])
     with pytest.raises(LabcError, match="without -ffast-math"):
-        toolchain.compile_objects(
-            tools, TARGETS["host"], [tmp_path / "src" / f"{made.name}.c"], [tmp_path / "include"], tmp_path, ["-ffast-math"]
-        )
+        toolchain.compile_objects(TOOLS, HOST, [tmp_path / "src" / f"{made.name}.c"], [tmp_path / "include"], tmp_path, ["-ffast-math"])
 
 
 ARM = TARGETS["arm"]

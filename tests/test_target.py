@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from labc import target, toolchain
+from labc import kernels, target, toolchain
 from labc.errors import BAD_INPUT, LabcError
 
 
@@ -19,6 +19,7 @@ def test_every_row_is_complete(name: str) -> None:
     assert row.isas[-1] == "scalar"  # the portable kernel is always there, and last
     assert row.int_bits in (16, 32)
     assert (row.cpu is None) == (row.float_abi == "native")
+    assert all(isa in kernels.table().isas for isa in row.isas)
 
 
 def test_host_is_this_machine() -> None:
@@ -50,6 +51,27 @@ def test_a_far_name_lists_all() -> None:
 
 ZIG = toolchain.Toolchain("zig", "zig", "0", ("zig", "cc"), ("zig", "ar"))
 GCC = toolchain.Toolchain("arm-none-eabi-gcc", "gcc", "0", ("gcc",), ("ar",))
+
+
+@pytest.mark.parametrize(
+    ("name", "zig", "gcc"),
+    [
+        ("aarch64", "-target aarch64-freestanding-none -mcpu=cortex_a53+neon", "-mcpu=cortex-a53"),
+        (
+            "armv7",
+            "-target arm-freestanding-eabihf -mcpu=cortex_a7+neon",
+            "-mcpu=cortex-a7 -marm -mfloat-abi=hard -mfpu=neon-vfpv4",
+        ),
+    ],
+)
+def test_application_cores_are_spelled_for_each_family(name: str, zig: str, gcc: str) -> None:
+    row = target.find(name)
+    assert row.isas == ("neon", "scalar")
+    assert " ".join(toolchain.machine_flags(ZIG, row)) == zig
+    assert " ".join(toolchain.machine_flags(GCC, row)) == gcc
+    assert "-O2" in toolchain.compile_flags(GCC, row)
+    with pytest.raises(LabcError, match="hard float ABI only"):
+        toolchain.machine_flags(GCC, replace(row, float_abi="soft"))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,15 @@ from labc import target, toolchain
 from labc.errors import NOT_HERE, LabcError
 from labc.toolchain import Toolchain
 
-HOST, ARM = target.find("host"), target.find("arm")
+HOST, ARM, A64, A32 = (target.find(name) for name in ("host", "arm", "aarch64", "armv7"))
+CROSS = [
+    (ARM, "zig"),
+    (ARM, "arm-none-eabi-gcc"),
+    (A64, "zig"),
+    (A64, "aarch64-linux-gnu-gcc"),
+    (A32, "zig"),
+    (A32, "arm-linux-gnueabihf-gcc"),
+]
 
 AFFINE = """
 #include <stdint.h>
@@ -84,7 +92,7 @@ def test_host_library_computes_unfused(name: str, extra: tuple[str, ...], tmp_pa
     assert library.big(-70000, 70000) == -4_900_000_000
 
 
-@pytest.mark.parametrize(("where", "name"), [(HOST, "cc"), (HOST, "clang"), (HOST, "zig"), (ARM, "zig"), (ARM, "arm-none-eabi-gcc")])
+@pytest.mark.parametrize(("where", "name"), [(HOST, "cc"), (HOST, "clang"), (HOST, "zig"), *CROSS])
 def test_same_bytes_from_any_folder(where: target.Target, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = need(where, name)
     made = []
@@ -99,7 +107,7 @@ def test_same_bytes_from_any_folder(where: target.Target, name: str, tmp_path: P
         if where is HOST:
             files.append(toolchain.link_shared(found, where, objects, folder / "libname.so"))
         else:
-            start, linker_script = toolchain.image_files()
+            start, linker_script = toolchain.image_files(where)
             objects += toolchain.compile_objects(found, where, start, [], folder / "build")
             files.append(toolchain.link_image(found, where, objects, linker_script, folder / "name.elf", keep=["one", "two"]))
         made.append([file.read_bytes() for file in files])
@@ -157,13 +165,13 @@ def test_an_undefined_symbol_fails_when_linking(name: str, tmp_path: Path) -> No
         toolchain.link_shared(found, HOST, objects, tmp_path / "libhalf.so")
 
 
-@pytest.mark.parametrize("name", ["zig", "arm-none-eabi-gcc"])
-def test_a_symbol_to_keep_that_is_missing_fails_when_linking(name: str, tmp_path: Path) -> None:
-    found = need(ARM, name)
-    sources, linker_script = toolchain.image_files()
-    objects = toolchain.compile_objects(found, ARM, sources, [], tmp_path)
+@pytest.mark.parametrize(("where", "name"), CROSS)
+def test_a_symbol_to_keep_that_is_missing_fails_when_linking(where: target.Target, name: str, tmp_path: Path) -> None:
+    found = need(where, name)
+    sources, linker_script = toolchain.image_files(where)
+    objects = toolchain.compile_objects(found, where, sources, [], tmp_path)
     with pytest.raises(LabcError, match="bad_run: defined nowhere"):
-        toolchain.link_image(found, ARM, objects, linker_script, tmp_path / "x.elf", keep=["bad_run"])
+        toolchain.link_image(found, where, objects, linker_script, tmp_path / "x.elf", keep=["bad_run"])
 
 
 def test_a_library_is_for_the_host_and_an_image_for_a_core(tmp_path: Path) -> None:
@@ -180,6 +188,8 @@ def test_a_library_is_for_the_host_and_an_image_for_a_core(tmp_path: Path) -> No
 def test_survey_shows_every_candidate() -> None:
     assert [name for name, _ in toolchain.survey(HOST)] == ["cc", "gcc", "clang", "zig"]
     assert [name for name, _ in toolchain.survey(ARM)] == ["arm-none-eabi-gcc", "zig"]
+    assert [name for name, _ in toolchain.survey(A64)] == ["aarch64-linux-gnu-gcc", "zig"]
+    assert [name for name, _ in toolchain.survey(A32)] == ["arm-linux-gnueabihf-gcc", "zig"]
     for _, found in [*toolchain.survey(HOST), *toolchain.survey(ARM)]:
         assert isinstance(found, str) or found.version[0].isdigit()
 
@@ -188,7 +198,12 @@ def test_no_compiler_at_all_says_what_to_install(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "ziglang", None)
     assert toolchain.survey(ARM) == [("arm-none-eabi-gcc", "not on PATH"), ("zig", "the ziglang wheel is not installed")]
-    for where, package in ((HOST, "apt install gcc libc6-dev"), (ARM, "apt install gcc-arm-none-eabi")):
+    for where, package in (
+        (HOST, "apt install gcc libc6-dev"),
+        (ARM, "apt install gcc-arm-none-eabi"),
+        (A64, "apt install gcc-aarch64-linux-gnu"),
+        (A32, "apt install gcc-arm-linux-gnueabihf"),
+    ):
         with pytest.raises(LabcError, match=package) as caught:
             toolchain.find(where)
         assert caught.value.code == NOT_HERE
@@ -228,6 +243,9 @@ def test_force_takes_that_one_or_none(tmp_path: Path) -> None:
     assert caught.value.code == NOT_HERE
     with pytest.raises(LabcError, match=r"gcc: compiles for .*, not for cortex-m4"):
         toolchain.find(ARM, "gcc")
+    if platform.machine() == "x86_64":
+        with pytest.raises(LabcError, match=r"gcc: compiles for .*, not for cortex-a53"):
+            toolchain.find(A64, "gcc")
 
 
 def test_a_file_that_does_not_start(tmp_path: Path) -> None:
@@ -235,6 +253,37 @@ def test_a_file_that_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(LabcError, match="does not start") as caught:
         toolchain.find(HOST, str(tmp_path / "gcc"))
     assert caught.value.code == NOT_HERE
+
+
+# A program for Linux, on a second opinion
+
+
+@pytest.mark.parametrize(("where", "name"), CROSS[2:])
+def test_a_linux_program_takes_the_library(where: target.Target, name: str, tmp_path: Path) -> None:
+    """What labc builds links into a program for Linux, and into one that is loaded anywhere, the default of most systems."""
+    gcc, qemu, leave = {
+        "aarch64": ("aarch64-linux-gnu-gcc", "qemu-aarch64", 'register long r __asm__("x0") = c, n __asm__("x8") = 93;'),
+        "armv7": ("arm-linux-gnueabihf-gcc", "qemu-arm", 'register long r __asm__("r0") = c, n __asm__("r7") = 1;'),
+    }[where.name]
+    found, linker = need(where, name), need(where, gcc)
+    if shutil.which(qemu) is None:
+        pytest.skip(f"not run here: {qemu} is not on PATH")
+    declared = "extern const int labc_constants[3];\n"
+    part = write(tmp_path / "part.c", f"{declared}int part(int i);\nint part(int i) {{ return labc_constants[i]; }}\n")
+    data = write(tmp_path / "data.c", f"{declared}const int labc_constants[3] = {{40, 41, 42}};\n")
+    objects = toolchain.compile_objects(found, where, [part, data], [], tmp_path / "o")
+    library = toolchain.archive(found, objects, tmp_path / "libpart.a")
+    call = "int c = part(2);"
+    main = f'int part(int i);\nvoid _start(void) {{ {call} {leave} __asm__ volatile("svc #0" : : "r"(r), "r"(n)); }}\n'
+    for how, kind in (("-static", 2), ("-pie", 3)):  # ET_EXEC, ET_DYN
+        program = tmp_path / f"main{how}"
+        command = [*linker.cc, "-O1", "-marm"][: 3 if where is A32 else 2]
+        command += [str(write(tmp_path / "main.c", main)), str(library), "-nostdlib", "-Wl,--fatal-warnings", how, "-o", str(program)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        assert program.read_bytes()[16] == kind
+        if how == "-static":  # the other one needs a C library that relocates it
+            assert subprocess.run([qemu, str(program)], timeout=30, check=False).returncode == 42
 
 
 # Nothing is left running
@@ -332,7 +381,7 @@ def test_an_image_starts_on_qemu(name: str, cpu: str, float_abi: str, machine: s
     qemu = shutil.which("qemu-system-arm")
     if qemu is None:
         pytest.skip("not run here: qemu-system-arm is not on PATH")
-    sources, linker_script = toolchain.image_files()
+    sources, linker_script = toolchain.image_files(variant)
     if machine == "microbit":
         linker_script = write(tmp_path / "microbit.ld", linker_script.read_text().replace("LENGTH = 4M", "LENGTH = 16K"))
     main = """

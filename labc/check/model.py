@@ -13,7 +13,7 @@ from labc.errors import LabcError
 from labc.ir.core import Array, Graph
 from labc.ir.layers import ArgMax, Sign
 from labc.passes.threshold import prove
-from labc.plan.core import Plan, Slot
+from labc.plan.core import Level, Slot
 
 BATCH = 512  # inputs in memory at a time
 
@@ -94,8 +94,9 @@ def library(runner: Runner, x: Array, scores: Array, name: str, tick: Callable[[
     ]
 
 
-def first_difference(runner: Runner, made: Plan, machine: Graph, x: Array, scores: Array) -> str:
-    """The first layer whose value is wrong on the first input whose scores are, from a library planned with reuse=False."""
+def first_difference(runner: Runner, level: Level, machine: Graph, x: Array, scores: Array) -> str:
+    """The first layer whose value is wrong on the first input whose scores are, from a library planned with reuse=False
+    that uses `level`."""
     flat = x.reshape(len(x), -1)
     wrong = (bits(runner.scores(flat)) != bits(scores)).any(axis=1)
     if not wrong.any():
@@ -103,7 +104,7 @@ def first_difference(runner: Runner, made: Plan, machine: Graph, x: Array, score
     at = int(np.argmax(wrong))
     values = reference.run(machine, flat[at : at + 1])
     arena = runner.arena(flat[at])
-    for slot in (slot for slot in made.slots if slot.name in values):  # not scratch
+    for slot in (slot for slot in level.slots if slot.name in values):  # not scratch
         want, got = values[slot.name][0], _unpack(slot, arena)
         bad = np.flatnonzero(got != want)
         if len(bad):

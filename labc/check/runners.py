@@ -1,4 +1,4 @@
-"""What runs a built library for the check: this machine through cffi, or a Cortex-M in an emulator."""
+"""What runs a built library for the check: this machine through cffi, or an Arm core in an emulator."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class ChipRunner:
 
 def link(folder: Path, name: str, target: Target, tools: toolchain.Toolchain, keep: tuple[str, ...], out: Path) -> Path:
     """A bare-metal image `out` of the library in `folder` with the functions NAME_`keep`."""
-    sources, script = toolchain.image_files()
+    sources, script = toolchain.image_files(target)
     started = toolchain.compile_objects(tools, target, sources, [], out.parent / f"{out.stem}-objects")
     inputs = [*started, folder / "lib" / f"lib{name}.a"]
     return toolchain.link_image(tools, target, inputs, script, out, keep=[f"{name}_{what}" for what in keep])

@@ -13,12 +13,16 @@ C_TYPES = {"sign": "uint32_t", "u8": "uint8_t", "i8": "int8_t", "i32": "int32_t"
 
 @dataclass(frozen=True)
 class FlashArray:
-    """A constant array of the generated library: C type, name, values, and the layer it belongs to."""
+    """A constant array of the generated library: C type, name, values, and the layer it belongs to.
+
+    `align`: what its address is a multiple of, where a kernel wants more than its type has; else 1.
+    """
 
     name: str
     ctype: str
     values: Array = field(compare=False)
     layer: str
+    align: int = 1
 
     @property
     def bytes(self) -> int:
@@ -62,8 +66,36 @@ class Vector:
 
 
 @dataclass(frozen=True)
+class Level:
+    """What processors of one kind run: their kernels, the places of the values, the constants read. Sizes in bytes.
+
+    `name` is the best ISA it may use; `isas` are those it does use, best first, and `needs` the features a processor must have for them
+    (names of runtime/cpu.h without LABC_CPU_).
+    """
+
+    name: str
+    isas: tuple[str, ...]
+    needs: tuple[str, ...]
+    slots: tuple[Slot, ...]
+    arena_bytes: int
+    arena_bound: int
+    body: tuple[Step, ...]  # the steps that `run` and `predict` share
+    scores: Step  # writes float output[output_size]
+    winner: Step  # writes the index of the largest score
+    constants: tuple[str, ...]  # names of Plan.constants
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps, in order."""
+        return (*self.body, self.scores, self.winner)
+
+
+@dataclass(frozen=True)
 class Plan:
-    """Everything `emit` needs. Sizes in bytes; the arena's alignment too."""
+    """Everything `emit` needs. Sizes in bytes; the arena's alignment too.
+
+    `levels`, best first: one, or where `dispatched` those between which the library chooses when it runs, the last for every processor.
+    """
 
     name: str
     digest: str
@@ -73,21 +105,38 @@ class Plan:
     input_size: int
     output_size: int
     constants: tuple[FlashArray, ...]
-    slots: tuple[Slot, ...]
-    arena_bytes: int
     arena_align: int
-    arena_bound: int
-    body: tuple[Step, ...]  # the steps that `run` and `predict` share
-    scores: Step  # writes float output[output_size]
-    winner: Step  # writes the index of the largest score
+    levels: tuple[Level, ...]
+    dispatched: bool
     golden: tuple[Vector, ...]
 
     @property
-    def steps(self) -> tuple[Step, ...]:
-        """All steps, in order."""
-        return (*self.body, self.scores, self.winner)
+    def isas(self) -> tuple[str, ...]:
+        """The ISAs that any level uses, best first."""
+        return tuple(isa for isa in self.target.isas if any(isa in level.isas for level in self.levels))
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of the arena: enough for every level."""
+        return max(level.arena_bytes for level in self.levels)
+
+    @property
+    def arena_bound(self) -> int:
+        """The least any placement of the values could need."""
+        return max(level.arena_bound for level in self.levels)
 
     @property
     def packed_bytes(self) -> int:
         """Bytes of all constants: what the network itself costs in flash."""
         return sum(array.bytes for array in self.constants)
+
+    def level_bytes(self, level: Level) -> int:
+        """Bytes of the constants that a level reads."""
+        return sum(array.bytes for array in self.constants if array.name in level.constants)
+
+    def saved_bytes(self, level: Level) -> int:
+        """Bytes of the constants that only this level reads: what a library without it saves; 0 for the last, which is always there."""
+        if level is self.levels[-1]:
+            return 0
+        others = {name for other in self.levels if other is not level for name in other.constants}
+        return sum(array.bytes for array in self.constants if array.name in level.constants and array.name not in others)

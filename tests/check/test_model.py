@@ -48,7 +48,7 @@ def test_a_wrong_layer_is_named(tmp_path: Path, rng: np.random.Generator) -> Non
     assert [found[0].status, found[2].status] == ["failed", "failed"]
     assert "first: input" in found[0].detail
     kept, made = corrupted(compiled, tmp_path / "kept", "sign2", reuse=False)
-    assert proof.first_difference(kept, made, compiled.machine, x, scores).startswith("sign2, channel ")
+    assert proof.first_difference(kept, made.levels[0], compiled.machine, x, scores).startswith("sign2, channel ")
 
 
 def test_the_driver_reports_the_first_wrong_layer(digits_like: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,10 @@ def test_the_chip_runner_names_the_layer_too(tmp_path: Path, rng: np.random.Gene
     _, scores = proof.levels(compiled.model.graph, compiled.machine, x)
     wrong = scores.copy()
     wrong[2] += 1  # the library is right, so every value before the scores is
-    assert proof.first_difference(runner, made, compiled.machine, x, wrong) == "fc2.affine of input 2: every value before it is right"
+    assert (
+        proof.first_difference(runner, made.levels[0], compiled.machine, x, wrong)
+        == "fc2.affine of input 2: every value before it is right"
+    )
 
 
 def test_the_referee_tells_zeros_apart(tmp_path: Path) -> None:

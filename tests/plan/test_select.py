@@ -21,15 +21,15 @@ def plan_of(tmp_path: Path, rng: np.random.Generator, widths: list[int], **how: 
 
 def test_steps_follow_the_network(tmp_path: Path, rng: np.random.Generator) -> None:
     made = plan_of(tmp_path, rng, [40, 33, 31, 5])
-    assert [step.op for step in made.steps] == [
+    assert [step.op for step in made.levels[0].steps] == [
         "byte_matvec_threshold",
         "sign_matvec_threshold",
         "sign_matvec_sums",
         "affine",
         "affine_argmax",
     ]
-    assert all(step.isa == "scalar" for step in made.steps)
-    assert made.scores.arguments[1:3] == made.winner.arguments[1:3]  # one affine in flash, read by both
+    assert all(step.isa == "scalar" for step in made.levels[0].steps)
+    assert made.levels[0].scores.arguments[1:3] == made.levels[0].winner.arguments[1:3]  # one affine in flash, read by both
     assert made.arena_bytes == made.arena_bound
 
 
@@ -45,7 +45,7 @@ def test_names_that_differ_only_in_dots_stay_apart(tmp_path: Path) -> None:
     for node in model.graph.node:
         node.name = {"sign1": "a.b", "sign2": "a_b"}.get(node.name, node.name)
     made = driver.planned(driver.front(zoo.save(model, tmp_path / "net.onnx")), TARGETS["host"])
-    assert len({slot.place for slot in made.slots}) == len(made.slots)
+    assert len({slot.place for slot in made.levels[0].slots}) == len(made.levels[0].slots)
     assert len({array.name for array in made.constants}) == len(made.constants)
 
 
@@ -66,14 +66,14 @@ def test_scratch_gets_a_place_of_its_own(tmp_path: Path, rng: np.random.Generato
     path = zoo.save(zoo.own(zoo.random_layers(rng, [40, 33, 5])), tmp_path / "net.onnx")
     target = replace(TARGETS["arm"], isas=("hungry", "scalar"))
     made = driver.planned(driver.front(path), target)
-    assert made.steps[0].function == "labc_byte_matvec_threshold_hungry"
-    assert made.steps[0].arguments[-1] == "AT_0_sign1_scratch"
-    (scratch,) = (slot for slot in made.slots if slot.place == "AT_0_sign1_scratch")
+    assert made.levels[0].steps[0].function == "labc_byte_matvec_threshold_hungry"
+    assert made.levels[0].steps[0].arguments[-1] == "AT_0_sign1_scratch"
+    (scratch,) = (slot for slot in made.levels[0].slots if slot.place == "AT_0_sign1_scratch")
     assert (scratch.bytes, scratch.first, scratch.last) == (640, 0, 0)
     assert made.arena_bytes == made.arena_bound == 640 + 8
     small = driver.planned(driver.front(path), replace(target, ram_bytes=512))
-    assert small.steps[0].function == "labc_byte_matvec_threshold_scalar"
-    assert small.steps[0].arguments[-1] == "NULL"
+    assert small.levels[0].steps[0].function == "labc_byte_matvec_threshold_scalar"
+    assert small.levels[0].steps[0].arguments[-1] == "NULL"
 
 
 def test_equal_weights_in_different_layouts_are_stored_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,12 +16,15 @@ from labc.toolchain import Toolchain
 RUNTIME = folder("runtime")
 CHECK = RUNTIME / "check"
 CHECK_SOURCES = [CHECK / f"{name}.c" for name in ("check_kernels", "check_sign", "check_byte", "check_affine", "support", "faults")]
+CHECK_SOURCES.append(RUNTIME / "cpu.c")  # asked before a kernel is run
 HOST = TARGETS["host"]
 CORTEX_M = {
     "m4-hard": replace(TARGETS["arm"], cpu="cortex-m4", float_abi="hard"),
     "m4-soft": replace(TARGETS["arm"], cpu="cortex-m4", float_abi="soft"),
     "m0": replace(TARGETS["arm"], cpu="cortex-m0", float_abi="soft"),
 }
+# Every row of the table that a Cortex-M compiler sees; check_kernels.c names them all.
+CORTEX_M_KERNELS = [RUNTIME / f"{isa}.c" for isa in TARGETS["arm"].isas]
 
 
 def compilers(target: Target) -> list[Toolchain]:

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the runtime: it as a shared library, and as an image for a Cortex-M core."""
+"""Fixtures of the tests of the runtime: it as a shared library, and as an image for an emulated core."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         if reason is not None:
             pytest.skip(f"not run here: {reason}")
         place = tmp_path_factory.mktemp("image")
-        start, script = toolchain.image_files()
+        start, script = toolchain.image_files(target)
         objects = toolchain.compile_objects(tool, target, start, [], place / "start")
         objects += toolchain.compile_objects(tool, target, sources, [RUNTIME], place, flags)
         return toolchain.link_image(tool, target, objects, script, place / "image.elf", keep=keep)

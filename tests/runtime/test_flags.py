@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from building import CHECK, CHECK_SOURCES, CORTEX_M, HOST, RUNTIME, cortex_m_compilers, host_compilers, load, named
+from building import CHECK, CHECK_SOURCES, CORTEX_M, CORTEX_M_KERNELS, HOST, RUNTIME, cortex_m_compilers, host_compilers, load, named
 from test_scalar import draw_affine
 
 from labc import kernels, toolchain
@@ -34,7 +34,8 @@ def where(value: Any) -> str | None:
 @pytest.mark.parametrize("flags", [STRICT, ("-std=gnu11", "-O3", *STRICT)], ids=["c11", "gnu11-O3"])
 def test_no_warnings(target: Target, tool: Toolchain, flags: Sequence[str], tmp_path: Path) -> None:
     """compile_objects asks for -Wall -Wextra -Wpedantic -Wconversion -Werror itself."""
-    toolchain.compile_objects(tool, target, SOURCES, [], tmp_path, flags)
+    kernels_there = [RUNTIME / "cortexm.c"] if target in CORTEX_M.values() else []
+    toolchain.compile_objects(tool, target, [*kernels_there, *SOURCES], [], tmp_path, flags)
 
 
 @pytest.mark.parametrize("tool", host_compilers(), ids=named)
@@ -140,8 +141,10 @@ def test_every_float_abi_gives_the_same_scores(core: str, tool: Toolchain, image
     assert struct.unpack("<I", run.read(places[3], 4))[0] == np.argmax(scores)
 
 
-# Where floats are computed by a library, it branches on them.
-TIMED = [(core, op) for core in ("m4-hard", "m0") for op in kernels.table().ops if core == "m4-hard" or not op.startswith("affine")]
+def timed(core: str) -> list[kernels.Kernel]:
+    """Kernels whose work may not depend on values: all, but where floats are computed by a library, it branches on them."""
+    isas = CORTEX_M[core].isas
+    return [k for k in kernels.table().kernels.values() if k.isa in isas and (core == "m4-hard" or not k.op.startswith("affine"))]
 
 
 @pytest.mark.parametrize("tool", cortex_m_compilers(), ids=named)
@@ -150,25 +153,26 @@ def test_the_work_does_not_depend_on_values(core: str, tool: Toolchain, image: A
     """Executed instructions are the same for zeros, ones and noise (all of x, the constants and the weights)."""
     target = CORTEX_M[core]
     inputs, rows = 300, 37
-    table = kernels.table()
-    ops = [table.ops[op] for timed, op in TIMED if timed == core]
+    tested = timed(core)
+    assert {kernel.isa for kernel in tested} == {"cortexm", "scalar"}
     sizes = {"uint8_t": 1, "int32_t": 4, "uint32_t": 4, "float": 4, "int64_t": 8, "void": 1}
-    run = Image(image(target, tool, [RUNTIME / "scalar.c"], [f"labc_{op.name}_scalar" for op in ops]), cpu=target.cpu)
+    run = Image(image(target, tool, CORTEX_M_KERNELS, [kernel.function for kernel in tested]), cpu=target.cpu)
     rng = np.random.default_rng(3)
-    for op in ops:
+    for kernel in tested:
         counts = set()
         for fill in ("zeros", "ones", "noise", "noise"):
             arguments = []
-            for parameter in op.parameters:
+            for parameter in kernels.table().ops[kernel.op].parameters:
                 if not parameter.ctype.endswith("*"):
                     arguments.append({"inputs": inputs, "rows": rows, "offset": 128, "shift": 33}[parameter.name])
                     continue
                 size = sizes[parameter.ctype.removeprefix("const ").removesuffix(" *")]
-                count = {"x": inputs, "w": rows * inputs}.get(parameter.name, rows)
+                scratch = kernel.scratch_bytes(inputs=inputs, rows=rows)
+                count = {"x": inputs, "w": rows * inputs, "scratch": scratch}.get(parameter.name, rows)
                 data = {"zeros": bytes(count * size), "ones": b"\xff" * (count * size)}.get(fill, rng.bytes(count * size))
                 if parameter.ctype == "const float *":
                     data = rng.normal(size=count).astype(np.float32).tobytes() if fill == "noise" else data
-                arguments.append(run.alloc(count * size, size))
+                arguments.append(run.alloc(count * size, max(size, 4)))
                 run.write(arguments[-1], data)
-            counts.add(run.call(f"labc_{op.name}_scalar", *arguments, measure=True).instructions)
-        assert len(counts) == 1, (op.name, counts)
+            counts.add(run.call(kernel.function, *arguments, measure=True).instructions)
+        assert len(counts) == 1, (kernel.function, counts)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from building import CHECK, CHECK_SOURCES, CORTEX_M, HOST, RUNTIME, cortex_m_compilers, host_compilers, named
+from building import CHECK, CHECK_SOURCES, CORTEX_M, CORTEX_M_KERNELS, HOST, RUNTIME, cortex_m_compilers, host_compilers, named
 
 from labc import kernels, toolchain
 from labc.emulator import Image
@@ -148,7 +148,7 @@ def test_a_faulty_kernel_is_named_with_all_that_is_needed_to_see_it_again(
 def test_on_an_emulated_core(image: Any, core: str, tool: Toolchain) -> None:
     target = CORTEX_M[core]
     keep = ["labc_check_all", "labc_check_faults", "labc_check_output_text", "labc_check_output_used"]
-    sources = [RUNTIME / "scalar.c", *CHECK_SOURCES, CHECK / "fence_none.c", CHECK / "memory_main.c"]
+    sources = [*CORTEX_M_KERNELS, *CHECK_SOURCES, CHECK / "fence_none.c", CHECK / "memory_main.c"]
     elf = image(target, tool, sources, keep)
     for entry in ("labc_check_all", "labc_check_faults"):
         core_image = Image(elf, cpu=target.cpu)
@@ -158,5 +158,6 @@ def test_on_an_emulated_core(image: Any, core: str, tool: Toolchain) -> None:
         assert failures == 0, text
         if entry == "labc_check_all":
             kernels_pass(text)
+            assert all(f" {isa}: " in text for isa in target.isas)
         else:
             faults_are_found(text, fence=False)

@@ -117,8 +117,10 @@ def test_c_reads_the_same_rows(tmp_path: Path, shared_library: Any) -> None:
         for k in table.kernels.values()
     ]
     assert [row for row in seen if row.startswith("op ")] == ops
-    assert [row for row in seen if row.startswith("isa ")] == isas
     # On this machine C may see fewer instruction sets than Python, in the same order.
+    isas_here = [row for row in seen if row.startswith("isa ")]
+    assert isas_here == [row for row in isas if row in isas_here]
+    assert isas_here[-1] == "isa scalar any "
     here = [row for row in seen if row.startswith("kernel ")]
     assert here == [row for row in rows if row in here]
     assert set(here) >= {row for row in rows if " scalar " in row}

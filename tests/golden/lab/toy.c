@@ -18,19 +18,19 @@ _Static_assert(LABC_RUNTIME == 1, "the runtime's files are of another labc versi
 #define AT_1_relu2 ((uint8_t *)(words + 3)) /* relu2: u8[33], steps 1 to 2 */
 #define AT_2_fc3 ((int32_t *)(words + 0)) /* fc3: i32[3], steps 2 to 3 */
 
+static void forward(const uint8_t *input, uint32_t *words)
+{
+    labc_byte_matvec_requantize_scalar(input, 0u, toy_w_0_relu1, toy_m_1_relu1, toy_b_2_relu1, 32u, 6u, 5u, AT_0_relu1, NULL); /* relu1 */
+    labc_byte_matvec_requantize_scalar(AT_0_relu1, 0u, toy_w_3_relu2, toy_m_4_relu2, toy_b_5_relu2, 32u, 5u, 33u, AT_1_relu2, NULL); /* relu2 */
+    labc_byte_matvec_sums_scalar(AT_1_relu2, 0u, toy_w_6_fc3, 33u, 3u, AT_2_fc3, NULL); /* fc3 */
+}
+
 static int check(const void *input, const void *output, const void *arena)
 {
     if (input == NULL || output == NULL || arena == NULL) {
         return TOY_E_NULL;
     }
     return (uintptr_t)arena % TOY_ARENA_ALIGN == 0u ? 0 : TOY_E_ALIGN;
-}
-
-static void forward(const uint8_t *input, uint32_t *words)
-{
-    labc_byte_matvec_requantize_scalar(input, 0u, toy_w_0_relu1, toy_m_1_relu1, toy_b_2_relu1, 32u, 6u, 5u, AT_0_relu1, NULL); /* relu1 */
-    labc_byte_matvec_requantize_scalar(AT_0_relu1, 0u, toy_w_3_relu2, toy_m_4_relu2, toy_b_5_relu2, 32u, 5u, 33u, AT_1_relu2, NULL); /* relu2 */
-    labc_byte_matvec_sums_scalar(AT_1_relu2, 0u, toy_w_6_fc3, 33u, 3u, AT_2_fc3, NULL); /* fc3 */
 }
 
 int toy_run(const uint8_t input[TOY_INPUT_SIZE], float output[TOY_OUTPUT_SIZE], void *arena)

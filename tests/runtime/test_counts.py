@@ -1,0 +1,181 @@
+"""Executed instructions per product, whole call: thresholds and packing included. Exact, so a kernel that became slower is seen.
+
+The numbers are of the compilers named; 2 % more is let pass. Of other versions only what was promised is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from building import CORTEX_M, CORTEX_M_KERNELS, HOST, RUNTIME, cortex_m_compilers, host_compilers, named
+from here import not_run_here
+
+from labc import kernels, toolchain
+from labc.emulator import Image
+from labc.toolchain import Toolchain
+
+SLACK = 1.02
+
+
+@dataclass(frozen=True)
+class Row:
+    """A kernel at a size: the most instructions per product that were promised, if any were, and those of the compilers measured.
+
+    `flags` come after the ISA's own.
+    """
+
+    kernel: str
+    inputs: int
+    rows: int
+    promised: float | None = None
+    measured: Mapping[str, float] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "-".join((self.kernel.replace(" ", "-"), str(self.inputs), *(flag.lstrip("-") for flag in self.flags)))
+
+    def judge(self, count: float, tool: Toolchain) -> None:
+        """Fail where `count` instructions per product are too many for that compiler."""
+        where = f"{self} {named(tool)}: {count:.4f} instructions per product"
+        assert self.promised is None or count <= self.promised, where
+        measured = self.measured.get(named(tool))
+        assert measured is None or count <= SLACK * measured, f"{where}, were {measured}"
+
+
+def row(kernel: str, inputs: int, rows: int, gcc: float, zig: float, promised: float | None = None) -> Row:
+    """A row of the two compilers for Cortex-M."""
+    return Row(kernel, inputs, rows, promised, {"arm-none-eabi-gcc-12.2.1": gcc, "zig-0.17.1": zig})
+
+
+EMULATED = {
+    "m4-hard": [
+        row("sign_matvec_threshold cortexm", 512, 512, 0.3530, 0.3429, 0.36),
+        row("sign_matvec_threshold cortexm", 64, 64, 1.0173, 1.0144),
+        row("sign_matvec_threshold cortexm", 2048, 512, 0.3109, 0.2996),
+        row("sign_matvec_sums cortexm", 512, 512, 0.3458, 0.3263),
+        row("sign_matvec_sums cortexm", 64, 64, 0.9448, 0.9915),
+        row("sign_matvec_sums cortexm", 2048, 512, 0.3091, 0.2808),
+        row("byte_matvec_threshold cortexm", 512, 512, 0.9880, 0.9863),
+        row("byte_matvec_threshold cortexm", 64, 64, 1.3774, 1.3811),
+        row("byte_matvec_threshold cortexm", 2048, 512, 0.9704, 0.9682),
+        row("byte_matvec_sums cortexm", 512, 512, 0.8096, 0.8090),
+        row("byte_matvec_sums cortexm", 64, 64, 1.2341, 1.2297),
+        row("byte_matvec_sums cortexm", 2048, 512, 0.8051, 0.8045),
+        row("byte_matvec_requantize cortexm", 512, 512, 1.0205, 1.0278),
+        row("byte_matvec_requantize cortexm", 64, 64, 1.6401, 1.7131),
+        row("byte_matvec_requantize cortexm", 2048, 512, 0.9786, 0.9786),
+    ],
+    "m0": [
+        row("sign_matvec_threshold cortexm", 512, 512, 0.4999, 0.4973, 0.50),
+        row("sign_matvec_threshold cortexm", 64, 64, 1.4934, 1.6587),
+        row("sign_matvec_threshold cortexm", 2048, 512, 0.4150, 0.4349),
+        row("sign_matvec_sums cortexm", 512, 512, 0.4787, 0.4982),
+        row("sign_matvec_sums cortexm", 64, 64, 1.4663, 1.6030),
+        row("sign_matvec_sums cortexm", 2048, 512, 0.4214, 0.4410),
+        row("byte_matvec_threshold cortexm", 512, 512, 1.6132, 1.5854),
+        row("byte_matvec_threshold cortexm", 64, 64, 2.1172, 2.0339),
+        row("byte_matvec_threshold cortexm", 2048, 512, 1.5904, 1.5655),
+        row("byte_matvec_sums cortexm", 512, 512, 1.3862, 1.3802),
+        row("byte_matvec_sums cortexm", 64, 64, 1.9177, 1.8655),
+        row("byte_matvec_sums cortexm", 2048, 512, 1.3816, 1.3756),
+        row("byte_matvec_requantize cortexm", 512, 512, 1.8251, 1.7399),
+        row("byte_matvec_requantize cortexm", 64, 64, 3.8162, 3.2695),
+        row("byte_matvec_requantize cortexm", 2048, 512, 1.6433, 1.6041),
+    ],
+}
+
+# By callgrind. A row for another ISA needs only its name: its file and its flags are in the table.
+X86 = [
+    Row("sign_matvec_threshold scalar", 2048, 2048, 0.26, {"gcc-12.2.0": 0.2310, "clang-14.0.6": 0.2280, "zig-0.17.1": 0.2240}),
+    Row(
+        "sign_matvec_threshold scalar",
+        2048,
+        2048,
+        None,
+        {"gcc-12.2.0": 0.1274, "clang-14.0.6": 0.1005, "zig-0.17.1": 0.1009},
+        ("-mpopcnt",),
+    ),
+]
+
+
+@pytest.mark.parametrize("tool", cortex_m_compilers(), ids=named)
+@pytest.mark.parametrize("core", EMULATED)
+def test_on_an_emulated_core(image: Any, core: str, tool: Toolchain) -> None:
+    table = kernels.table()
+    named_kernels = {f"{kernel.op} {kernel.isa}": kernel for kernel in table.kernels.values()}
+    functions = sorted({named_kernels[row.kernel].function for row in EMULATED[core]})
+    run = Image(image(CORTEX_M[core], tool, CORTEX_M_KERNELS, functions), cpu=CORTEX_M[core].cpu or "")
+    rng = np.random.default_rng(1)
+    for row in EMULATED[core]:
+        kernel = named_kernels[row.kernel]
+        need = kernel.scratch_bytes(inputs=row.inputs, rows=row.rows)
+        # Values do not matter (test_the_work_does_not_depend_on_values), so every array is as long as the longest.
+        scalars = {"inputs": row.inputs, "rows": row.rows, "offset": 128, "shift": 20}
+        arguments = []
+        for parameter in table.ops[kernel.op].parameters:
+            if parameter.name in scalars:
+                arguments.append(scalars[parameter.name])
+                continue
+            nbytes = {"w": row.rows * row.inputs // 8, "x": row.inputs, "scratch": need}.get(parameter.name, 8 * row.rows)
+            arguments.append(run.alloc(nbytes))
+            run.write(arguments[-1], rng.bytes(nbytes))
+        instructions = run.call(kernel.function, *arguments, measure=True).instructions
+        assert instructions is not None
+        row.judge(instructions / row.inputs / row.rows, tool)
+
+
+DRIVER = """
+#include "kernels.h"
+static uint32_t x[INPUTS / 32], y[ROWS / 32];
+static _Alignas(64) uint32_t w[ROWS * (INPUTS / 32)];
+static int32_t limits[ROWS];
+int main(int argc, char **argv)
+{
+    (void)argv;
+    if (argc > 1) {
+        KERNEL(x, w, limits, INPUTS, ROWS, y);
+    }
+    return (int)(y[0] & 1);
+}
+"""
+
+
+def executed(program: Path, *arguments: str) -> int:
+    """Instructions of a whole run of a program, by callgrind."""
+    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={os.devnull}", str(program), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    assert found is not None, done.stderr
+    return int(found[1])
+
+
+@pytest.mark.parametrize("tool", host_compilers(), ids=named)
+@pytest.mark.parametrize("row", X86, ids=str)
+def test_on_x86_64(row: Row, tool: Toolchain, tmp_path: Path) -> None:
+    """What a run with one call of sign_matvec_threshold executes more than one without."""
+    if platform.machine() != "x86_64":
+        pytest.skip("not run here: this machine is not an x86-64")
+    if shutil.which("valgrind") is None:
+        not_run_here(f"instructions of {row}", "valgrind is not installed")
+        return
+    op, isa = row.kernel.split()
+    assert op == "sign_matvec_threshold"  # the arguments of the driver
+    driver = tmp_path / "driver.c"
+    driver.write_text(DRIVER)
+    values = {"KERNEL": kernels.table().kernels[op, isa].function, "INPUTS": row.inputs, "ROWS": row.rows}
+    flags = [f"-D{name}={value}{'' if name == 'KERNEL' else 'u'}" for name, value in values.items()]
+    objects = toolchain.compile_objects(tool, HOST, [driver, RUNTIME / f"{isa}.c"], [RUNTIME], tmp_path, [*row.flags, *flags])
+    program = tmp_path / "program"
+    command = [*tool.cc, *toolchain.machine_flags(tool, HOST), *map(str, objects), "-o", str(program)]
+    subprocess.run(command, check=True, timeout=120)
+    row.judge((executed(program, "call") - executed(program)) / row.inputs / row.rows, tool)
