@@ -57,9 +57,8 @@ class Library:
         if binary is None:
             raise LabcError(f"{folder}: built for {manifest.get('target')}, not for this machine; build with --target host")
         if missing := _missing(() if self.levels else manifest.get("needs", ())):
-            raise LabcError(
-                f"{folder}: built for a processor with {missing}, which this one lacks; build it here, or with --target x86-64", code=NOT_HERE
-            )
+            remedy = "build it here, or with --target x86-64"
+            raise LabcError(f"{folder}: built for a processor with {missing}, which this one lacks; {remedy}", code=NOT_HERE)
         functions = ["run", "predict", "self_test", *(("level", "force_level") if self.levels else ())]
         try:
             code = binary.read_bytes()

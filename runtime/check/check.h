@@ -7,33 +7,54 @@
  *   check_sign.c check_byte.c check_affine.c   one family each: cases, the definition element by element, the comparison
  *   support.c         random numbers, printing, guarded memory, the packer
  *   faults.c          kernels with planted faults; labc_check_faults says whether each was caught
- *   fence_mmap.c | fence_none.c   memory that ends at an unreadable page, or not
+ *   fence_mmap.c | fence_given.c | fence_none.c   memory that ends at an unreadable page (the system's; that of whoever runs the
+ *                                                 image), or does not
  *   host_main.c | memory_main.c   the program: standard output, or a buffer for whoever runs the image
+ *
+ * Also linked: ../cpu.c, and the file of every ISA that the compiler sees a row of.
  */
 #ifndef LABC_CHECK_H
 #define LABC_CHECK_H
 
+#include "../cpu.h"
 #include "../kernels.h"
 
 /* ---- what the check offers ---- */
 
-/* Check every kernel. Prints TAP; returns how many kernels failed. */
+/* Check every kernel that this processor runs. Prints TAP; returns how many kernels failed. */
 uint32_t labc_check_all(uint32_t seed);
 
 /* Check that every planted fault is caught. Prints TAP; returns how many were not. */
 uint32_t labc_check_faults(uint32_t seed);
 
+/*
+ * The same in pieces, for an image that ends where a kernel touches what it must not: `number` counts from 1, each call prints its
+ * line of TAP, and returns 1 for a failure. labc_check_fault_stops: whether that fault ends an image without a handler.
+ */
+uint32_t labc_check_kernel_count(void);
+uint32_t labc_check_kernel(uint32_t seed, uint32_t number);
+uint32_t labc_check_fault_count(void);
+uint32_t labc_check_fault(uint32_t seed, uint32_t number);
+uint32_t labc_check_fault_stops(uint32_t number);
+
 /* ---- what it needs from the place it runs in ---- */
 
 void labc_check_put(const char *text);
 
-/* Memory blocks, one per argument of a kernel; LABC_CHECK_BLOCK_BYTES each, at a multiple of LABC_CHECK_BLOCK_ALIGN. */
+/*
+ * Memory blocks, one per argument of a kernel; labc_check_block_bytes each, at a multiple of LABC_CHECK_BLOCK_ALIGN, which divides
+ * that. Cases that do not fit are left out; LABC_CHECK_LEAST_BYTES hold all but the large ones.
+ */
 #define LABC_CHECK_BLOCKS 8
-#define LABC_CHECK_BLOCK_BYTES 16384
 #define LABC_CHECK_BLOCK_ALIGN 128
+#define LABC_CHECK_LEAST_BYTES 16384
+extern uint32_t labc_check_block_bytes;
 unsigned char *labc_check_block(uint32_t index);
 
-/* Whether touching the byte after a block is noticed: then labc_check_call returns 1 if `call` did, else 0. */
+/*
+ * Whether touching the byte after a block is noticed. Then labc_check_call returns what `call` was stopped for, LABC_CHECK_STOPPED
+ * or LABC_CHECK_UNKNOWN_INSTRUCTION, else 0; or the whole image is stopped.
+ */
 uint32_t labc_check_has_fence(void);
 uint32_t labc_check_call(void (*call)(void *), void *context);
 
@@ -45,8 +66,9 @@ enum {
     LABC_CHECK_UNUSED_BITS,
     LABC_CHECK_WROTE_BEFORE,
     LABC_CHECK_WROTE_PAST,
-    LABC_CHECK_READ_PAST,
     LABC_CHECK_CHANGED_INPUT,
+    LABC_CHECK_STOPPED,
+    LABC_CHECK_UNKNOWN_INSTRUCTION,
     LABC_CHECK_FINDINGS
 };
 extern const char *const labc_check_findings[LABC_CHECK_FINDINGS];
@@ -117,9 +139,9 @@ uint32_t labc_check_equal_signs(const labc_check_case *c, const uint32_t *got, c
 uint32_t labc_check_cases(const labc_check_row *row, uint32_t seed, uint32_t rows_only, uint32_t (*one)(const labc_check_case *, void *),
                           void *context, uint32_t *cases);
 
-/* Largest sizes any case has. */
-#define LABC_CHECK_MOST_INPUTS 521
-#define LABC_CHECK_MOST_ROWS 131
+/* The most rows any case has, and the most inputs; UINT16_MAX inputs is where a 16-bit counter of them is full. */
+#define LABC_CHECK_MOST_ROWS 261
+#define LABC_CHECK_MOST_INPUTS 65793
 
 /* ---- printing ---- */
 

@@ -201,9 +201,12 @@ static void constants_of(const labc_check_case *c, uint32_t n, uint32_t shift, i
     const int64_t room = ((int64_t)1 << 52) - 1;
     const uint32_t any = labc_check_random(c->seed + c->number, STREAM_CONSTANTS + 1, n);
     const uint32_t kind = any % 10;
-    /* |sum| is below 2^18 here, so |sum m| with any m is below 2^49. */
     int64_t factor = (int64_t)(labc_check_random(c->seed + c->number, STREAM_CONSTANTS + 2, n) >> any / 16 % 31) - 1;
     factor = factor > INT32_MAX ? INT32_MAX : factor;
+    /* So that |sum m| is below 2^51: it is by itself where |sum| is below 2^20, and for each bit that this has more, m has one less. */
+    for (int32_t magnitude = sum < 0 ? -sum : sum; magnitude >= INT32_C(1) << 20; magnitude /= 2) {
+        factor /= 2;
+    }
     *m = (int32_t)(any & 8 ? -factor : factor);
     const int64_t product = (int64_t)sum * *m;
     const int64_t left = room - (product < 0 ? -product : product);

@@ -2,7 +2,16 @@
 /* Blocks without an unreadable page behind them, for everywhere else. Under AddressSanitizer each still ends at a red zone. */
 #include "check.h"
 
-#define BLOCK(number) static _Alignas(LABC_CHECK_BLOCK_ALIGN) unsigned char block_##number[LABC_CHECK_BLOCK_BYTES];
+/* 2 MiB hold the largest case of any kernel; a board's memory is small. */
+#if __STDC_HOSTED__
+#define BLOCK_BYTES (UINT32_C(2) << 20)
+#else
+#define BLOCK_BYTES LABC_CHECK_LEAST_BYTES
+#endif
+
+uint32_t labc_check_block_bytes = BLOCK_BYTES;
+
+#define BLOCK(number) static _Alignas(LABC_CHECK_BLOCK_ALIGN) unsigned char block_##number[BLOCK_BYTES];
 BLOCK(0)
 BLOCK(1)
 BLOCK(2)

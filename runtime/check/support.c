@@ -73,8 +73,9 @@ const char *const labc_check_findings[LABC_CHECK_FINDINGS] = {
     "unused bits of the last word are not 0",
     "wrote before the start of an argument",
     "wrote past the end of an argument",
-    "touched memory past the end of an input",
     "changed an input",
+    "touched memory past the end of an argument, or less aligned than an instruction wants",
+    "used an instruction that this processor does not have",
 };
 
 static uint32_t found(const labc_check_case *c, uint32_t finding)
@@ -216,14 +217,14 @@ static void *place(unsigned char poison, uint32_t writable, uint32_t bytes, uint
 {
     argument *a = &arguments[argument_count];
     unsigned char *block = labc_check_block(argument_count++);
-    uint32_t offset = (LABC_CHECK_BLOCK_BYTES - behind - bytes) / alignment * alignment;
+    uint32_t offset = (labc_check_block_bytes - behind - bytes) / alignment * alignment;
     if (shifted && offset / alignment % 2 == 0) {
         offset -= alignment;
     }
     a->first = block + offset;
     a->end = a->first + bytes;
     a->low = a->first - GUARD;
-    a->high = LABC_CHECK_BLOCK_BYTES - offset - bytes < GUARD ? block + LABC_CHECK_BLOCK_BYTES : a->end + GUARD;
+    a->high = labc_check_block_bytes - offset - bytes < GUARD ? block + labc_check_block_bytes : a->end + GUARD;
     a->poison = poison;
     a->writable = writable;
     for (unsigned char *at = a->low; at < a->high; ++at) {
@@ -261,10 +262,11 @@ static uint32_t spoiled(const unsigned char *at, const unsigned char *end, unsig
 uint32_t labc_check_run(const labc_check_case *c, void (*call)(void *), void *context)
 {
     for (uint32_t i = 0; i < argument_count; ++i) {
-        arguments[i].digest = digest_of(&arguments[i]);
+        arguments[i].digest = arguments[i].writable ? 0 : digest_of(&arguments[i]);
     }
-    if (labc_check_call(call, context)) {
-        return found(c, LABC_CHECK_READ_PAST);
+    const uint32_t stopped = labc_check_call(call, context);
+    if (stopped) {
+        return found(c, stopped);
     }
     for (uint32_t i = 0; i < argument_count; ++i) {
         const argument *a = &arguments[i];
@@ -345,13 +347,22 @@ uint32_t *labc_check_packed_x(const labc_check_case *c)
 
 /* ---- cases ---- */
 
-/* 1, a prime above every block, and each block size of today's and tomorrow's kernels -1, +0, +1. */
-static const uint16_t input_sizes[] = {1,  2,  3,  4,   5,   7,   8,   9,   15,  16,  17,  31,  32,  33, 63,
-                                       64, 65, 95, 127, 128, 129, 131, 255, 256, 257, 511, 512, 513, LABC_CHECK_MOST_INPUTS};
-static const uint16_t row_sizes[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17,
-                                     31, 32, 33, 47, 48, 49, 63, 64, 65, 127, 128, 129, LABC_CHECK_MOST_ROWS};
+/* 1, primes above every block, and each block size of the kernels -1, +0, +1. */
+static const uint16_t input_sizes[] = {1,  2,  3,  4,   5,   7,   8,   9,   15,  16,  17,  31,  32,  33,
+                                       63, 64, 65, 95, 127, 128, 129, 131, 255, 256, 257, 511, 512, 513, 521};
+static const uint16_t row_sizes[] = {1,  2,  3,  4,  5,  7,  8,  9,  15,  16,  17,  31,  32,  33,  47,  48,
+                                     49, 63, 64, 65, 95, 96, 97, 127, 128, 129, 161, 255, 256, 257, LABC_CHECK_MOST_ROWS};
 static const uint16_t few_inputs[] = {1, 37};
 static const uint16_t few_rows[] = {1, 5, 33};
+
+/*
+ * Where accumulators of 8 and 16 bits are full, and loops over blocks of up to 1024 inputs begin and end: rows of one group of
+ * lanes, and of several groups with another block behind.
+ */
+static const struct {
+    uint32_t inputs, rows;
+} large_sizes[] = {{1023, 3}, {1024, 3}, {1025, 70}, {2048, 3}, {4095, 3}, {4097, 130}, {8192, 3}, {8209, 70}, {16416, 40},
+                   {LABC_CHECK_MOST_INPUTS, 3}, {LABC_CHECK_MOST_INPUTS, 17}};
 
 typedef struct {
     const labc_check_row *row;
@@ -360,9 +371,25 @@ typedef struct {
     uint32_t seed, number;
 } walk;
 
+static uint32_t larger(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Whether every argument fits a block, between its guards and moved by its alignment. */
+static uint32_t fits(const labc_check_row *row, uint32_t inputs, uint32_t rows)
+{
+    const uint32_t weights = row->layout.lanes == 0 ? 0 : 4 * labc_check_weight_words(&row->layout, inputs, rows);
+    const uint32_t largest = larger(larger(weights, row->scratch(inputs, rows)), larger(inputs, 8 * rows));
+    return largest + 2 * GUARD + 2 * row->alignment <= labc_check_block_bytes;
+}
+
 /* Every fill and both placements of one pair of sizes. */
 static uint32_t sizes(walk *w, uint32_t inputs, uint32_t rows)
 {
+    if (!fits(w->row, inputs, rows)) {
+        return 0;
+    }
     for (uint32_t fill = 0; fill < LABC_CHECK_FILLS; ++fill) {
         const uint32_t number = w->number++;
         for (uint32_t snug = 0; snug < 2; ++snug) {
@@ -394,6 +421,9 @@ uint32_t labc_check_cases(const labc_check_row *row, uint32_t seed, uint32_t row
         for (uint32_t j = 0; !finding && j < COUNT(few_rows) - (input_sizes[i] > 200); ++j) {
             finding = sizes(&w, input_sizes[i], few_rows[j]);
         }
+    }
+    for (uint32_t i = 0; !finding && !rows_only && i < COUNT(large_sizes); ++i) {
+        finding = sizes(&w, large_sizes[i].inputs, large_sizes[i].rows);
     }
     *cases += 2 * w.number;
     return finding;
