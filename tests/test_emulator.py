@@ -464,7 +464,6 @@ def test_application_cores_count_exactly(application: tuple[Path, str]) -> None:
     image = Image(*application)
     counts = [image.call("loop", n, measure=True).instructions for n in (1, 2, 1000)]
     assert [count - counts[0] for count in counts if count and counts[0]] == [0, 2, 1998]
-    numbers = put(image, "Q", 1000, 7)
     # Against single steps, in code without conditional instructions (unicorn does not report those that are skipped).
     for name, args in (("loop", (50,)), ("next", (1,)), ("frame", (3,))):
         assert image.call(name, *args, measure=True).instructions == steps(image, name, *args)

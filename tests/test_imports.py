@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "target": {"resources"},
     "kernels": {"resources"},
     "plan": {"ir", "kernels", "target", "bits"},
+    "naming": {"kernels"},
     "golden": {"ir", "plan", "reference"},
     "emit": {"plan", "kernels", "resources", "__version__"},
     "process": set(),
@@ -38,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"ir", "frontend", "check", "bench"},
     "doctor": {"target", "toolchain", "emulator"},
     "driver": {
-        "ir", "passes", "frontend", "kernels", "golden", "plan", "emit", "build", "target",
+        "ir", "passes", "frontend", "kernels", "naming", "golden", "plan", "emit", "build", "target",
         "toolchain", "library", "emulator", "check", "bench", "report",
     },
     "cli": {"driver", "report", "doctor", "train", "__version__"},
