@@ -14,20 +14,23 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from labc import kernels
 from labc.errors import NOT_HERE, LabcError
+from labc.flags import WARNINGS as WARNINGS
+from labc.flags import Toolchain as Toolchain
+from labc.flags import compile_flags as compile_flags
+from labc.flags import host_machine as host_machine
+from labc.flags import isa_flags as isa_flags
+from labc.flags import kind_of
+from labc.flags import machine_flags as machine_flags
 from labc.process import run
 from labc.resources import folder
 from labc.target import TARGETS, Target
 
-WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
-_PORTABLE = ("-std=c11", "-g0", "-ffp-contract=off", "-fomit-frame-pointer")
-_FIRMWARE = ("-ffreestanding", "-ffunction-sections", "-fdata-sections", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
 _CANDIDATES = {
     "host": ("cc", "gcc", "clang", "zig"),
     "x86-64": ("cc", "gcc", "clang", "zig"),
@@ -45,39 +48,10 @@ _INSTALL = {
     "armv7": "arm-linux-gnueabihf-gcc (Debian, Ubuntu: apt install gcc-arm-linux-gnueabihf)",
 }
 
-# core: zig's name, zig's FPU feature, gcc's FPU; the sources are GCC's "ARM Options" and LLVM's ARMProcessors.td.
-_CORES: dict[str, tuple[str, str | None, str | None]] = {
-    "cortex-m0": ("cortex_m0", None, None),
-    "cortex-m0plus": ("cortex_m0plus", None, None),
-    "cortex-m3": ("cortex_m3", None, None),
-    "cortex-m4": ("cortex_m4", "vfp4d16sp", "fpv4-sp-d16"),
-    "cortex-m7": ("cortex_m7", "fp_armv8d16", "fpv5-d16"),
-    "cortex-m33": ("cortex_m33", "fp_armv8d16sp", "fpv5-sp-d16"),
-    "cortex-a7": ("cortex_a7", "neon", "neon-vfpv4"),
-    "cortex-a53": ("cortex_a53", "neon", None),
-}
-# The application cores among them, and their kind.
-_A_CORES = {"cortex-a7": "armv7", "cortex-a53": "aarch64"}
-
 # What compilers take from the environment and put into, or look up for, their output (GCC manual, "Environment Variables").
 _UNWANTED = re.compile(
     r"ZIG_\w+|(C|LIBRARY_|COMPILER_|LD_RUN_)PATH|\w+_INCLUDE_PATH|GCC_\w+|CCC_\w+|DEPENDENCIES_OUTPUT|SUNPRO_DEPENDENCIES|SOURCE_DATE_EPOCH|_?CL_?"
 )
-
-
-@dataclass(frozen=True)
-class Toolchain:
-    """One compiler that was found: `cc` and `ar` are command lines to which arguments are appended.
-
-    `name` is what users call it (gcc, clang, zig, arm-none-eabi-gcc), `family` decides how flags are spelled, `version` is the
-    compiler's own ("12.2.0").
-    """
-
-    name: str
-    family: Literal["gcc", "clang", "zig"]
-    version: str
-    cc: tuple[str, ...]
-    ar: tuple[str, ...]
 
 
 def find(target: Target, force: str | None = None) -> Toolchain:
@@ -86,7 +60,7 @@ def find(target: Target, force: str | None = None) -> Toolchain:
     Host: cc, gcc, clang on PATH, then the ziglang wheel. Others: GNU's cross compiler (`_CANDIDATES`), then the wheel.
     Raises LabcError (NOT_HERE) with what was tried and what to install.
     """
-    kind = _kind(target)
+    kind = kind_of(target)
     reasons = []
     for name in (force,) if force else _CANDIDATES[kind]:
         found = _inspect(name, target)
@@ -99,13 +73,7 @@ def find(target: Target, force: str | None = None) -> Toolchain:
 
 def survey(target: Target) -> list[tuple[str, Toolchain | str]]:
     """Every compiler labc looks for, best first: its name, and what was found or the reason why not."""
-    return [(name, _inspect(name, target)) for name in _CANDIDATES[_kind(target)]]
-
-
-def _kind(target: Target) -> str:
-    if target.cpu is None:
-        return "host" if target.machine is None else "x86-64"
-    return _A_CORES.get(target.cpu, "cortex-m")
+    return [(name, _inspect(name, target)) for name in _CANDIDATES[kind_of(target)]]
 
 
 def _inspect(name: str, target: Target) -> Toolchain | str:
@@ -145,7 +113,7 @@ def _inspect_cc(name: str, target: Target) -> Toolchain | str:
     machine = re.search(r"^Target: (\S+)", words, re.MULTILINE)
     if who is None or machine is None:
         return f"{program} -v answers like neither gcc nor clang"
-    kind = _kind(target)
+    kind = kind_of(target)
     if kind != "host" and not machine[1].startswith(_TRIPLES[kind]):
         return f"compiles for {machine[1]}, not for {target.cpu or target.machine}"
     ar = shutil.which(run([(name, [program, "-print-prog-name=ar"])], env)[0].strip())
@@ -202,70 +170,9 @@ def not_here(target: Target) -> str | None:
     return f"it is for {target.cpu or target.machine}, this machine is {host_machine()}"
 
 
-def host_machine() -> str:
-    """The architecture of this process, as rows of runtime/kernels.def name it: x86_64, aarch64; another as the system calls it."""
-    import platform
-
-    machine = platform.machine().lower()
-    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine) if sys.maxsize > 2**32 else f"{machine}, 32-bit"
-
-
 def shared_name(name: str) -> str:
     """The file name of the shared library `name` on this machine."""
     return {"win32": f"{name}.dll", "darwin": f"lib{name}.dylib"}.get(sys.platform, f"lib{name}.so")
-
-
-def machine_flags(toolchain: Toolchain, target: Target) -> tuple[str, ...]:
-    """Flags that say for which processor and ABI; the compiler and the linker both need them."""
-    if target.cpu is None:
-        # Without -target zig takes every instruction of the machine it runs on.
-        if toolchain.family == "zig":
-            return ("-target", _zig_host(target.machine or host_machine()))
-        return () if target.machine is None else ("-march=x86-64",)  # compilers may be set up for more
-    if target.cpu not in _CORES:
-        raise LabcError(f"{target.name}: core {target.cpu!r} not known; known cores: {', '.join(_CORES)}")
-    zig_cpu, zig_fpu, gcc_fpu = _CORES[target.cpu]
-    hard = target.float_abi == "hard"
-    if hard and zig_fpu is None:
-        raise LabcError(f"{target.name}: {target.cpu} has no FPU; use the soft float ABI")
-    kind = _kind(target)
-    if kind != "cortex-m" and not hard:
-        raise LabcError(f"{target.name}: {target.cpu} is built for with the hard float ABI only; use that")
-    if toolchain.family == "zig":  # its cores have no FPU until one is named
-        machine = {"aarch64": "aarch64-freestanding-none", "armv7": "arm-freestanding-eabihf"}.get(
-            kind, "thumb-freestanding-eabihf" if hard else "thumb-freestanding-eabi"
-        )
-        return ("-target", machine, f"-mcpu={zig_cpu}" + (f"+{zig_fpu}" if hard else ""))
-    if kind == "aarch64":
-        return (f"-mcpu={target.cpu}",)
-    if kind == "armv7":  # ARM code, no Thumb: what compilers for Linux are set up for differs
-        return (f"-mcpu={target.cpu}", "-marm", "-mfloat-abi=hard", f"-mfpu={gcc_fpu}")
-    return (f"-mcpu={target.cpu}", "-mthumb", *(("-mfloat-abi=hard", f"-mfpu={gcc_fpu}") if hard else ("-mfloat-abi=soft",)))
-
-
-def _zig_host(machine: str) -> str:
-    """This system on `machine` as zig spells it. Only Linux runs our tests; glibc 2.17 is the oldest zig has."""
-    import platform
-
-    libc = "gnu.2.17" if platform.libc_ver()[0] == "glibc" else "musl"
-    system = {"linux": f"linux-{libc}", "darwin": "macos", "win32": "windows-gnu"}.get(sys.platform)
-    if machine not in ("x86_64", "aarch64") or system is None:
-        raise LabcError(f"host: zig's name of {machine} on {sys.platform} is not known to labc; install gcc or clang", code=NOT_HERE)
-    return f"{machine}-{system}"
-
-
-def compile_flags(toolchain: Toolchain, target: Target) -> tuple[str, ...]:
-    """All flags of one compilation but files and folders. No family may fuse a product into a sum, anywhere."""
-    zig = ("-fno-sanitize=undefined",) if toolchain.family == "zig" else ()
-    firmware = ("-Os", *_FIRMWARE) if _kind(target) == "cortex-m" else ("-O2", "-fPIE", "-fno-stack-protector", *_FIRMWARE)
-    place = firmware if target.cpu is not None else ("-O2",) if sys.platform == "win32" else ("-O2", "-fPIC")
-    return (*machine_flags(toolchain, target), *place, *_PORTABLE, *zig, *WARNINGS)
-
-
-def isa_flags(source: Path) -> tuple[str, ...]:
-    """The flags of one file beyond `compile_flags`: those of the ISA it is named after; gcc, clang and zig spell them alike."""
-    isa = kernels.table().isas.get(source.stem)
-    return isa.flags if isa else ()
 
 
 def compile_objects(
@@ -325,7 +232,7 @@ def image_files(target: Target) -> tuple[list[Path], Path]:
     A Cortex-M image starts by itself. The functions of one for an application core are called from outside, by the emulator.
     """
     image = folder("runtime") / "image"
-    if _kind(target) == "cortex-m":
+    if kind_of(target) == "cortex-m":
         return [image / "startup.c", image / "memory.c"], image / "cortexm.ld"
     return [image / "memory.c"], image / "cortexa.ld"
 
@@ -347,7 +254,7 @@ def link_image(
     """
     if target.cpu is None:
         raise LabcError(f"{out.name}: an image is for an emulated core; link a shared library for the host")
-    entry = entry or ("Reset_Handler" if _kind(target) == "cortex-m" else keep[0])
+    entry = entry or ("Reset_Handler" if kind_of(target) == "cortex-m" else keep[0])
     names = (entry, *keep)
     # Quoted: GNU ld takes a bare `add` or `bad` for a number with a radix suffix.
     externs = " ".join(f'"{name}"' for name in names)
