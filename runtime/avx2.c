@@ -265,34 +265,46 @@ static inline __m256i requantize(__m256i v, __m128i shift)
     return _mm256_blendv_epi8(shifted, most, _mm256_cmpgt_epi64(shifted, most));
 }
 
+/* 32 rows: the sums of a block, their constants and bytes, all of which are there. */
+static void requantize_block(const __m256i sums[4], const int32_t *m, const int64_t *b, __m128i shift, uint8_t *y)
+{
+    /* The lowest byte of each 64-bit lane, four together: bytes 0 and 8 of each half. */
+    const __m256i lowest = _mm256_setr_epi8(0, 8, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                                            -1, -1, 0, 8, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    int32_t all[BYTE_LANES];
+    memcpy(all, sums, sizeof all);
+    for (uint32_t i = 0; i < BYTE_LANES; i += 4) {
+        /* The product of two int32 is exact in 64 bits, and so is the rest. */
+        const __m256i product = _mm256_mul_epi32(_mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)(const void *)(all + i))),
+                                                 _mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)(const void *)(m + i))));
+        const __m256i v = _mm256_add_epi64(product, _mm256_loadu_si256((const __m256i *)(const void *)(b + i)));
+        const __m256i bytes = _mm256_shuffle_epi8(requantize(v, shift), lowest);
+        const int32_t four = _mm_cvtsi128_si32(_mm_or_si128(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1)));
+        memcpy(y + i, &four, sizeof four);
+    }
+}
+
 void labc_byte_matvec_requantize_avx2(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, const int32_t *restrict m,
                                       const int64_t *restrict b, uint32_t shift, uint32_t inputs, uint32_t rows, uint8_t *restrict y,
                                       void *restrict scratch)
 {
     const __m128i shifts = _mm_cvtsi32_si128((int32_t)shift);
-    /* The lowest byte of each 64-bit lane, four together: bytes 0 and 8 of each half. */
-    const __m256i lowest = _mm256_setr_epi8(0, 8, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
-                                            -1, -1, 0, 8, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
     uint8_t *const tables = tables_in(scratch);
     __m256i sums[4];
     make_tables(x, offset, inputs, tables);
-    for (uint32_t n = 0; n < rows; n += BYTE_LANES, w += block_words(inputs)) {
-        int32_t all[BYTE_LANES];
+    for (; rows >= BYTE_LANES; rows -= BYTE_LANES, w += block_words(inputs), m += BYTE_LANES, b += BYTE_LANES, y += BYTE_LANES) {
         byte_sums(tables, w, inputs, sums);
-        memcpy(all, sums, sizeof all);
-        for (uint32_t i = 0; i < BYTE_LANES && n + i < rows; i += 4) {
-            const uint32_t left = rows - n - i, count = left < 4 ? left : 4;
-            int32_t factors[4] = {0, 0, 0, 0};
-            int64_t terms[4] = {0, 0, 0, 0};
-            memcpy(factors, m + n + i, count * sizeof factors[0]);
-            memcpy(terms, b + n + i, count * sizeof terms[0]);
-            /* The product of two int32 is exact in 64 bits, and so is the rest. */
-            const __m256i product = _mm256_mul_epi32(_mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)(const void *)(all + i))),
-                                                     _mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)(const void *)factors)));
-            const __m256i v = _mm256_add_epi64(product, _mm256_loadu_si256((const __m256i *)(const void *)terms));
-            const __m256i bytes = _mm256_shuffle_epi8(requantize(v, shifts), lowest);
-            const int32_t four = _mm_cvtsi128_si32(_mm_or_si128(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1)));
-            memcpy(y + n + i, &four, count);
-        }
+        requantize_block(sums, m, b, shifts, y);
+    }
+    if (rows > 0) {
+        /* The last rows, as 32 of which only so many are there. */
+        int32_t factors[BYTE_LANES] = {0};
+        int64_t terms[BYTE_LANES] = {0};
+        uint8_t bytes[BYTE_LANES];
+        memcpy(factors, m, rows * sizeof *m);
+        memcpy(terms, b, rows * sizeof *b);
+        byte_sums(tables, w, inputs, sums);
+        requantize_block(sums, factors, terms, shifts, bytes);
+        memcpy(y, bytes, rows);
     }
 }
