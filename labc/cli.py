@@ -125,15 +125,19 @@ def _build(a: argparse.Namespace) -> int:
 
 
 def _check(a: argparse.Namespace) -> int:
+    if a.kernels:
+        return _check_kernels(a)
+    if a.model is None:
+        raise LabcError("check: no MODEL.onnx; name one, or check the kernels alone with --kernels")
     _say(f"reading {a.model}", a)
     from labc import driver, report
 
     with _bar(a) as bar:
         checked = driver.check(
             a.model,
-            a.target,
+            a.target or "host",
             sample_count=a.samples,
-            seed=a.seed,
+            seed=a.seed or 0,
             inputs=a.inputs,
             name=a.name,
             levels=a.levels,
@@ -144,6 +148,20 @@ def _check(a: argparse.Namespace) -> int:
         _save(a.save, report.data(checked))
     _print(a, report.data(checked), lambda console: report.show_check(console, checked))
     return FAILED if checked.failed else OK
+
+
+def _check_kernels(a: argparse.Namespace) -> int:
+    options = ("model", "samples", "inputs", "name", "levels", "time")
+    if given := [f"--{option}" if option != "model" else str(a.model) for option in options if getattr(a, option)]:
+        raise LabcError(f"check: --kernels takes no {given[0]}: it checks the kernels alone; leave one of them out")
+    from labc import driver, report
+
+    with _bar(a) as bar:
+        matrix = driver.check_kernels(a.target, 1 if a.seed is None else a.seed, bar)
+    if a.save:
+        _save(a.save, report.data(matrix))
+    _print(a, report.data(matrix), lambda console: report.show_kernels(console, matrix))
+    return FAILED if matrix.failed else OK
 
 
 def _bench(a: argparse.Namespace) -> int:
@@ -297,7 +315,8 @@ def _parser() -> argparse.ArgumentParser:
         _check,
         "build a model and prove it equal to the Python reference",
         "  labc check digits.onnx\n  labc check digits.onnx --target arm --samples 100\n"
-        "  labc check digits.onnx --inputs images.npy\n  labc check digits.onnx --time\n",
+        "  labc check digits.onnx --inputs images.npy\n  labc check digits.onnx --time\n"
+        "  labc check --kernels\n  labc check --kernels --target arm --seed 7\n",
     )
     bench = add(
         "bench",
@@ -305,8 +324,12 @@ def _parser() -> argparse.ArgumentParser:
         "time a model on this machine: the whole, each layer, and what share of the machine's ceiling that is",
         "  labc bench digits.onnx\n  labc bench digits.onnx --target x86-64 --levels avx2\n  labc bench digits.onnx --json\n",
     )
-    for sub in (inspect, build, check, bench):
+    for sub in (inspect, build, bench):
         sub.add_argument("model", type=Path, metavar="MODEL.onnx")
+    check.add_argument("model", type=Path, metavar="MODEL.onnx", nargs="?", help="the model; none with --kernels")
+    check.add_argument(
+        "--kernels", action="store_true", help="check the kernels alone, on every machine labc knows (--target: on that target's)"
+    )
     for sub in (build, check, bench):
         sub.add_argument(
             "--target", default="host", help="host (this machine), x86-64 (any) or arm (Cortex-M4); labc targets lists all (default host)"
@@ -314,12 +337,13 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "--levels", type=_levels, metavar="A,B", help="which levels a library for x86-64 holds, of avx512, avx512bw, avx2 (default all)"
         )
+    check.set_defaults(target=None)  # host, but every machine with --kernels
     for sub in (build, check):
         sub.add_argument("--name", help="prefix of the library's names in C (default: the file's name)")
     build.add_argument("-o", "--out", type=Path, metavar="DIR", help="folder to write (default NAME-TARGET)")
     build.add_argument("--keep", type=Path, metavar="DIR", help="also write every stage of the compilation there")
     check.add_argument("--samples", type=_positive, metavar="N", help="random inputs (default 1000; 100 in an emulator)")
-    check.add_argument("--seed", type=int, default=0, help="of the random inputs (default 0)")
+    check.add_argument("--seed", type=int, help="of the random inputs (default 0), or of the kernels' cases (default 1)")
     check.add_argument("--inputs", type=Path, metavar="FILE.npy", help="your own inputs as well: uint8 [n, ...]")
     check.add_argument("--time", action="store_true", help="also time one inference on this machine (target host)")
     check.add_argument("--save", type=Path, metavar="FILE.json", help="also write the result there")

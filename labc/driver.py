@@ -14,6 +14,7 @@ from labc import bench, emit, emulator, golden, library, passes, plan, report, t
 from labc import build as writer
 from labc import target as targets
 from labc.check import Verdict, samples
+from labc.check import kernels as kernel_check
 from labc.check import model as proof
 from labc.check.referee import referee
 from labc.check.runners import ChipRunner, HostRunner, chip
@@ -346,3 +347,13 @@ def _counter(progress: Ticks, step: str, total: int) -> Callable[[int], None]:
         progress(step, done, total)
 
     return tick
+
+
+def check_kernels(target: str | None = None, seed: int = 1, progress: Ticks = lambda step, done, total: None) -> kernel_check.Matrix:
+    """The kernel check on every machine labc knows, or on those of one target. `seed`: 0 to 2^31 - 1, of the cases' random numbers.
+
+    A machine that cannot be built for or run here says so in its column. Raises LabcError for a target or seed that cannot be.
+    """
+    if not 0 <= seed < 1 << 31:
+        raise LabcError(f"--seed: {seed} is not between 0 and 2147483647; give another")
+    return kernel_check.check(kernel_check.machines(target), seed, lambda machine, rows: _counter(progress, f"kernels on {machine}", rows))

@@ -111,14 +111,19 @@ def runnable(machine: str, has: int) -> tuple[str, ...]:
     Raises LabcError if a row needs a feature that runtime/cpu.h does not define.
     """
     found = []
-    for isa in table().isas.values():
+    for isa in map(table().isas.__getitem__, seen(machine)):
         if unknown := set(isa.needs) - features().keys():
             raise LabcError(
                 f"runtime/kernels.def: ISA {isa.name} needs {min(unknown)}, which runtime/cpu.h does not define; define it there"
             )
-        if isa.machine in ("any", machine, _FAMILIES.get(machine)) and all(has & features()[need] for need in isa.needs):
+        if all(has & features()[need] for need in isa.needs):
             found.append(isa.name)
     return tuple(found)
+
+
+def seen(machine: str) -> tuple[str, ...]:
+    """The ISAs, best first, whose rows a compiler for `machine` sees: it links all of them, whatever the processor then runs."""
+    return tuple(isa.name for isa in table().isas.values() if isa.machine in ("any", machine, _FAMILIES.get(machine)))
 
 
 def parse(text: str, place: Path, *, runtime: int) -> Table:

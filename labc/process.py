@@ -20,8 +20,10 @@ from labc.errors import NOT_HERE, LabcError
 TIMEOUT_S = 120.0  # for one command; the slowest seen, zig's first link for a target, takes 4 s
 
 
-def run(jobs: Sequence[tuple[str, Sequence[str]]], env: dict[str, str]) -> list[str]:
+def run(jobs: Sequence[tuple[str, Sequence[str]]], env: dict[str, str], fine: Sequence[int] = (0,)) -> list[str]:
     """Run each (place, command), a few at a time; what each wrote. The first that fails, in order, is a LabcError at its place.
+
+    `fine`: the exit statuses that are no failure.
 
     However this ends, nothing it started is left running.
     """
@@ -45,7 +47,7 @@ def run(jobs: Sequence[tuple[str, Sequence[str]]], env: dict[str, str]) -> list[
                 raise LabcError(f"{place}: {Path(command[0]).name} did not end within {TIMEOUT_S:g} s and was stopped; {by_hand}") from None
             output.seek(0)
             answers.append(output.read().decode(errors="replace"))
-            if status:
+            if status not in fine:
                 raise LabcError(f"{place}: {_complaint(answers[-1], status)}; {by_hand}")
     return answers
 

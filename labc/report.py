@@ -7,6 +7,7 @@ from typing import Any
 
 from labc.bench import Bench, Timing
 from labc.check import Verdict
+from labc.check.kernels import Matrix
 from labc.check.runners import ChipCost
 from labc.frontend.onnx import Model
 from labc.ir import layers
@@ -130,7 +131,7 @@ def _row(graph: Graph, node: Node) -> LayerRow:
 
 def data(value: Any) -> Any:
     """A report as plain JSON data; a check's also with its counts."""
-    if isinstance(value, Checked):
+    if isinstance(value, Checked | Matrix):
         return asdict(value) | {"failed": value.failed, "counts": value.counts}
     return [asdict(row) for row in value] if isinstance(value, list) else asdict(value)
 
@@ -175,6 +176,39 @@ def show_check(console: Any, checked: Checked) -> None:
         console.print(f"  {what:<24}{value}", highlight=False, soft_wrap=True)
     counts = checked.counts
     console.print(f"  {'checks':<24}{', '.join(f'{n} {status}' for status, n in counts.items())}", highlight=False)
+
+
+def show_kernels(console: Any, matrix: Matrix) -> None:
+    """Kernels by machines; "-" where a machine has no such kernel. Below: what failed, what was not run here, and why."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"kernel check, seed {matrix.seed}", title_justify="left", box=box.SIMPLE, padding=(0, 0), pad_edge=False)
+    for heading in ("op", "isa", *(column.machine for column in matrix.columns)):
+        table.add_column(heading, overflow="fold")
+    told: dict[str, list[str]] = {}
+    for row in matrix.rows:
+        cells = []
+        for column in matrix.columns:
+            verdict = next((v for v in column.kernels if v.what == row), None)
+            mark = f"[{_STYLE[verdict.status]}]{verdict.status}[/]" if verdict else "-"
+            cells.append(mark)
+            if verdict and verdict.status != "passed":
+                told.setdefault(f"{mark}  {column.machine}: {escape(verdict.detail)}", []).append(row)
+        table.add_row(*row.split(), *cells)
+    console.print(table)
+    lines = [f"{reason} ({', '.join(rows)})" for reason, rows in told.items()]
+    for column in matrix.columns:
+        lines += [
+            f"[{_STYLE[v.status]}]fault {v.status}[/]  {column.machine}: {v.what}: {escape(v.detail)}"
+            for v in column.faults
+            if v.status != "passed"
+        ]
+        built = column.compiler or "no compiler"
+        lines.append(f"  {column.machine:<12}{built}; planted faults found: {column.found if column.faults else 'not run here'}")
+    lines.append(f"  {'kernels':<12}{', '.join(f'{n} {status}' for status, n in matrix.counts.items())}")
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
 def costs(checked: Checked) -> list[tuple[str, str]]:

@@ -226,6 +226,19 @@ def link_shared(toolchain: Toolchain, target: Target, objects: Sequence[Path], o
     return out
 
 
+def link_program(toolchain: Toolchain, target: Target, objects: Sequence[Path], out: Path, extra_flags: Sequence[str] = ()) -> Path:
+    """Link `objects` into the program `out` for this machine; `extra_flags` as they were compiled with (sanitizers)."""
+    command = [*toolchain.cc, *machine_flags(toolchain, target), *extra_flags, *map(str, objects), "-o", str(out)]
+    with _environment(toolchain) as env:
+        run([(out.name, command)], env)
+    return out
+
+
+def run_program(program: Sequence[str], fine: Sequence[int] = (0,)) -> str:
+    """What a program that was built for this machine writes. Raises LabcError if it ends with a status that is not `fine`."""
+    return run([(Path(program[0]).name, program)], _clean_environment(), fine)[0]
+
+
 def image_files(target: Target) -> tuple[list[Path], Path]:
     """The sources that every image for `target` needs, to be compiled with its others, and the linker script that goes with them.
 

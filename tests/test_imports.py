@@ -35,7 +35,10 @@ ALLOWED: dict[str, set[str]] = {
     "library": set(),
     "elf": set(),
     "emulator": {"elf"},
-    "check": {"ir", "passes", "reference", "plan", "bits", "toolchain", "target", "library", "elf", "emulator"},
+    "check": {
+        "ir", "passes", "reference", "plan", "bits", "toolchain", "flags", "kernels", "resources", "target", "library",
+        "elf", "emulator",
+    },
     "bench": {"ir", "kernels", "library", "plan", "toolchain", "target", "resources"},
     "report": {"ir", "frontend", "check", "bench"},
     "doctor": {"target", "toolchain", "emulator"},

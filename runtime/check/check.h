@@ -97,9 +97,12 @@ typedef struct {
     uint32_t snug; /* 1: inputs end where their block ends; 0: inputs lie at the promised alignment and no better */
 } labc_check_case;
 
-/* Element (n, k) of the weights, and element k of a vector of signs, of a case: +1 or -1. */
-int32_t labc_check_w(const labc_check_case *c, uint32_t n, uint32_t k);
-int32_t labc_check_x(const labc_check_case *c, uint32_t k);
+/*
+ * Elements 32 i to 32 i + 31 of row n of the weights, and of a vector of signs, of a case: bit k % 32 is element k, 1 for +1 and 0
+ * for -1. Bits beyond `inputs` are anything. By the word because a slow core draws each for all rows, again and again.
+ */
+uint32_t labc_check_w(const labc_check_case *c, uint32_t n, uint32_t i);
+uint32_t labc_check_x(const labc_check_case *c, uint32_t i);
 
 /* The k-th pseudo-random number of stream `stream`; stateless, so that no data need be kept unpacked. */
 uint32_t labc_check_random(uint32_t seed, uint32_t stream, uint32_t k);
@@ -134,9 +137,9 @@ uint32_t labc_check_equal_signs(const labc_check_case *c, const uint32_t *got, c
 
 /*
  * Call `one` with case after case of sizes, fills and placements until it finds something. Returns that, and adds the number
- * of cases to *cases. `rows_only` is 1 for ops that have no `inputs`.
+ * of cases to *cases. `input_bits`: of one input, 1 or 8; 0 for ops that have no `inputs`.
  */
-uint32_t labc_check_cases(const labc_check_row *row, uint32_t seed, uint32_t rows_only, uint32_t (*one)(const labc_check_case *, void *),
+uint32_t labc_check_cases(const labc_check_row *row, uint32_t seed, uint32_t input_bits, uint32_t (*one)(const labc_check_case *, void *),
                           void *context, uint32_t *cases);
 
 /* The most rows any case has, and the most inputs; UINT16_MAX inputs is where a 16-bit counter of them is full. */

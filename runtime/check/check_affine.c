@@ -119,7 +119,7 @@ static uint32_t one_affine(const labc_check_case *c, void *context)
 uint32_t labc_check_affine(const labc_check_row *row, labc_affine_fn *kernel, uint32_t seed, uint32_t *cases)
 {
     affine_call a = {.kernel = kernel};
-    return labc_check_cases(row, seed, 1, one_affine, &a, cases);
+    return labc_check_cases(row, seed, 0, one_affine, &a, cases);
 }
 
 /* ---- affine_argmax ---- */
@@ -166,5 +166,5 @@ static uint32_t one_argmax(const labc_check_case *c, void *context)
 uint32_t labc_check_affine_argmax(const labc_check_row *row, labc_affine_argmax_fn *kernel, uint32_t seed, uint32_t *cases)
 {
     argmax_call a = {.kernel = kernel};
-    return labc_check_cases(row, seed, 1, one_argmax, &a, cases);
+    return labc_check_cases(row, seed, 0, one_argmax, &a, cases);
 }

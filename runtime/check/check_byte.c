@@ -16,18 +16,19 @@ static uint32_t offset_of(const labc_check_case *c)
  */
 static int32_t number_at(const labc_check_case *c, uint32_t k)
 {
+    const uint32_t positive = labc_check_x(c, k / 32) >> k % 32 & 1;
     const int32_t low = offset_of(c) ? -128 : 0, high = low + 255;
     switch (c->fill) {
     case LABC_CHECK_RANDOM:
         return low + (int32_t)(labc_check_random(c->seed + c->number, STREAM_BYTES, k) & 255);
     case LABC_CHECK_WALK:
-        return labc_check_x(c, k) > 0 ? (low < 0 ? low : high) : 0;
+        return positive ? (low < 0 ? low : high) : 0;
     case LABC_CHECK_LEAST:
         return low;
     case LABC_CHECK_MOST:
         return high;
     default:
-        return labc_check_x(c, k) > 0 ? high : low;
+        return positive ? high : low;
     }
 }
 
@@ -41,12 +42,18 @@ static const uint8_t *bytes_of(const labc_check_case *c)
     return x;
 }
 
-/* sum over k of x_k w_nk */
-static int32_t sum_of(const labc_check_case *c, uint32_t n)
+/* sum over k of x_k w_nk, of the bytes x that the kernel is given */
+static int32_t sum_of(const labc_check_case *c, const uint8_t *x, uint32_t n)
 {
+    const int32_t offset = (int32_t)offset_of(c);
+    uint32_t w = 0;
     int32_t sum = 0;
-    for (uint32_t k = 0; k < c->inputs; ++k) {
-        sum += number_at(c, k) * labc_check_w(c, n, k);
+    for (uint32_t k = 0; k < c->inputs; ++k, w >>= 1) {
+        if (k % 32 == 0) {
+            w = labc_check_w(c, n, k / 32);
+        }
+        const int32_t number = (x[k] ^ offset) - offset;
+        sum += w & 1 ? number : -number;
     }
     return sum;
 }
@@ -81,7 +88,7 @@ static uint32_t one_sums(const labc_check_case *c, void *context)
     a->scratch = labc_check_scratch(c);
     uint32_t finding = labc_check_run(c, call_sums, a);
     for (uint32_t n = 0; !finding && n < c->rows; ++n) {
-        finding = labc_check_equal(c, n, a->y[n], sum_of(c, n));
+        finding = labc_check_equal(c, n, a->y[n], sum_of(c, a->x, n));
     }
     return finding;
 }
@@ -89,7 +96,7 @@ static uint32_t one_sums(const labc_check_case *c, void *context)
 uint32_t labc_check_byte_matvec_sums(const labc_check_row *row, labc_byte_matvec_sums_fn *kernel, uint32_t seed, uint32_t *cases)
 {
     sums_call a = {.kernel = kernel};
-    return labc_check_cases(row, seed, 0, one_sums, &a, cases);
+    return labc_check_cases(row, seed, 8, one_sums, &a, cases);
 }
 
 /* ---- byte_matvec_threshold ---- */
@@ -136,12 +143,12 @@ static uint32_t one_threshold(const labc_check_case *c, void *context)
     threshold_call *a = context;
     uint8_t want[LABC_CHECK_MOST_ROWS];
     int32_t *thresholds = labc_check_input(c, c->rows, sizeof *thresholds);
+    a->x = bytes_of(c);
     for (uint32_t n = 0; n < c->rows; ++n) {
-        const int32_t sum = sum_of(c, n);
+        const int32_t sum = sum_of(c, a->x, n);
         thresholds[n] = threshold_of(c, n, sum);
         want[n] = sum >= thresholds[n] ? 1 : 0;
     }
-    a->x = bytes_of(c);
     a->offset = offset_of(c);
     a->w = labc_check_packed_w(c);
     a->thresholds = thresholds;
@@ -156,7 +163,7 @@ static uint32_t one_threshold(const labc_check_case *c, void *context)
 uint32_t labc_check_byte_matvec_threshold(const labc_check_row *row, labc_byte_matvec_threshold_fn *kernel, uint32_t seed, uint32_t *cases)
 {
     threshold_call a = {.kernel = kernel};
-    return labc_check_cases(row, seed, 0, one_threshold, &a, cases);
+    return labc_check_cases(row, seed, 8, one_threshold, &a, cases);
 }
 
 /* ---- byte_matvec_requantize ---- */
@@ -231,13 +238,13 @@ static uint32_t one_requantize(const labc_check_case *c, void *context)
     int32_t *m = labc_check_input(c, c->rows, sizeof *m);
     int64_t *b = labc_check_input(c, c->rows, sizeof *b);
     uint8_t want[LABC_CHECK_MOST_ROWS];
+    a->x = bytes_of(c);
     a->shift = shifts[c->number % (sizeof shifts / sizeof shifts[0])];
     for (uint32_t n = 0; n < c->rows; ++n) {
-        const int32_t sum = sum_of(c, n);
+        const int32_t sum = sum_of(c, a->x, n);
         constants_of(c, n, a->shift, sum, &m[n], &b[n]);
         want[n] = (uint8_t)requantized((int64_t)sum * m[n] + b[n], a->shift);
     }
-    a->x = bytes_of(c);
     a->offset = offset_of(c);
     a->w = labc_check_packed_w(c);
     a->m = m;
@@ -257,5 +264,5 @@ uint32_t labc_check_byte_matvec_requantize(const labc_check_row *row, labc_byte_
                                            uint32_t *cases)
 {
     requantize_call a = {.kernel = kernel};
-    return labc_check_cases(row, seed, 0, one_requantize, &a, cases);
+    return labc_check_cases(row, seed, 8, one_requantize, &a, cases);
 }

@@ -343,7 +343,7 @@ static uint32_t no_scratch(uint32_t inputs, uint32_t rows)
 #define ROWS {32, 1, 1}
 #define BLOCKS {32, LANES, GROUPS}
 #define SMALL LABC_CHECK_LEAST_BYTES
-#define LARGE (LABC_CHECK_MOST_INPUTS + 1024) /* a byte each, and guards */
+#define LARGE (3 * LABC_CHECK_MOST_INPUTS / 8 + 1024) /* three rows of the most inputs, and guards */
 
 /* FAULT(op, kernel, what the check must find, layout, bytes a block must have for that) */
 #define FAULTS                                                                    \

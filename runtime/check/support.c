@@ -155,28 +155,29 @@ enum { STREAM_X = 1, STREAM_W = 2 };
  * walk: only one x is +1, and per row only one w: in even rows at the same place, in odd rows at its mirror image.
  * least, most: for bytes, where x is an extreme: rows alternate between agreeing and differing.
  */
-int32_t labc_check_x(const labc_check_case *c, uint32_t k)
+uint32_t labc_check_x(const labc_check_case *c, uint32_t i)
 {
     if (c->fill == LABC_CHECK_WALK) {
-        return k == c->place ? 1 : -1;
+        return c->place / 32 == i ? UINT32_C(1) << c->place % 32 : 0;
     }
-    return labc_check_random(c->seed + c->number, STREAM_X, k) & 1 ? 1 : -1;
+    return labc_check_random(c->seed + c->number, STREAM_X, i);
 }
 
-int32_t labc_check_w(const labc_check_case *c, uint32_t n, uint32_t k)
+uint32_t labc_check_w(const labc_check_case *c, uint32_t n, uint32_t i)
 {
+    const uint32_t walking = n % 2 ? c->inputs - 1 - c->place : c->place;
     switch (c->fill) {
     case LABC_CHECK_AGREE:
-        return labc_check_x(c, k);
+        return labc_check_x(c, i);
     case LABC_CHECK_DIFFER:
-        return -labc_check_x(c, k);
+        return ~labc_check_x(c, i);
     case LABC_CHECK_WALK:
-        return (n % 2 ? c->inputs - 1 - k : k) == c->place ? 1 : -1;
+        return walking / 32 == i ? UINT32_C(1) << walking % 32 : 0;
     case LABC_CHECK_LEAST:
     case LABC_CHECK_MOST:
-        return n % 2 ? -1 : 1;
+        return n % 2 ? 0 : UINT32_MAX;
     default:
-        return labc_check_random(c->seed + c->number, STREAM_W + n, k) & 1 ? 1 : -1;
+        return labc_check_random(c->seed + c->number, STREAM_W + n, i);
     }
 }
 
@@ -315,16 +316,17 @@ uint32_t *labc_check_packed_w(const labc_check_case *c)
         words[i] = 0;
     }
     for (uint32_t n = 0; n < c->rows; ++n) {
-        uint32_t position = 0;
-        for (uint32_t k = 0, bit = 0; k < c->inputs; ++k, ++bit) {
+        uint32_t position = 0, signs = 0;
+        for (uint32_t k = 0, bit = 0; k < c->inputs; ++k, ++bit, signs >>= 1) {
+            if (k % 32 == 0) {
+                signs = labc_check_w(c, n, k / 32);
+            }
             /* Within a word of the layout positions follow each other, which saves most divisions. */
             if (k == 0 || bit == layout->word_bits) {
                 position = labc_check_position(layout, c->inputs, c->rows, n, k);
                 bit = 0;
             }
-            if (labc_check_w(c, n, k) > 0) {
-                words[(position + bit) / 32] |= UINT32_C(1) << (position + bit) % 32;
-            }
+            words[(position + bit) / 32] |= (signs & 1) << (position + bit) % 32;
         }
     }
     return words;
@@ -335,12 +337,10 @@ uint32_t *labc_check_packed_x(const labc_check_case *c)
     const uint32_t count = blocks_of(c->inputs, 32);
     uint32_t *words = labc_check_input(c, count, 4);
     for (uint32_t i = 0; i < count; ++i) {
-        words[i] = 0;
+        words[i] = labc_check_x(c, i);
     }
-    for (uint32_t k = 0; k < c->inputs; ++k) {
-        if (labc_check_x(c, k) > 0) {
-            words[k / 32] |= UINT32_C(1) << k % 32;
-        }
+    if (c->inputs % 32 != 0) {
+        words[count - 1] &= UINT32_MAX >> (32 - c->inputs % 32);
     }
     return words;
 }
@@ -368,7 +368,7 @@ typedef struct {
     const labc_check_row *row;
     uint32_t (*one)(const labc_check_case *, void *);
     void *context;
-    uint32_t seed, number;
+    uint32_t seed, input_bits, number;
 } walk;
 
 static uint32_t larger(uint32_t a, uint32_t b)
@@ -377,17 +377,17 @@ static uint32_t larger(uint32_t a, uint32_t b)
 }
 
 /* Whether every argument fits a block, between its guards and moved by its alignment. */
-static uint32_t fits(const labc_check_row *row, uint32_t inputs, uint32_t rows)
+static uint32_t fits(const labc_check_row *row, uint32_t input_bits, uint32_t inputs, uint32_t rows)
 {
-    const uint32_t weights = row->layout.lanes == 0 ? 0 : 4 * labc_check_weight_words(&row->layout, inputs, rows);
-    const uint32_t largest = larger(larger(weights, row->scratch(inputs, rows)), larger(inputs, 8 * rows));
+    const uint32_t weights = input_bits == 0 ? 0 : 4 * labc_check_weight_words(&row->layout, inputs, rows);
+    const uint32_t largest = larger(larger(weights, row->scratch(inputs, rows)), larger(4 * blocks_of(input_bits * inputs, 32), 8 * rows));
     return largest + 2 * GUARD + 2 * row->alignment <= labc_check_block_bytes;
 }
 
 /* Every fill and both placements of one pair of sizes. */
 static uint32_t sizes(walk *w, uint32_t inputs, uint32_t rows)
 {
-    if (!fits(w->row, inputs, rows)) {
+    if (!fits(w->row, w->input_bits, inputs, rows)) {
         return 0;
     }
     for (uint32_t fill = 0; fill < LABC_CHECK_FILLS; ++fill) {
@@ -406,23 +406,23 @@ static uint32_t sizes(walk *w, uint32_t inputs, uint32_t rows)
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-uint32_t labc_check_cases(const labc_check_row *row, uint32_t seed, uint32_t rows_only, uint32_t (*one)(const labc_check_case *, void *),
+uint32_t labc_check_cases(const labc_check_row *row, uint32_t seed, uint32_t input_bits, uint32_t (*one)(const labc_check_case *, void *),
                           void *context, uint32_t *cases)
 {
-    walk w = {row, one, context, seed, 0};
+    walk w = {row, one, context, seed, input_bits, 0};
     uint32_t finding = 0;
     for (uint32_t i = 0; !finding && i < COUNT(row_sizes); ++i) {
-        for (uint32_t j = 0; !finding && j < (rows_only ? 1 : COUNT(few_inputs)); ++j) {
+        for (uint32_t j = 0; !finding && j < (input_bits == 0 ? 1 : COUNT(few_inputs)); ++j) {
             finding = sizes(&w, few_inputs[j], row_sizes[i]);
         }
     }
-    for (uint32_t i = 0; !finding && !rows_only && i < COUNT(input_sizes); ++i) {
+    for (uint32_t i = 0; !finding && input_bits > 0 && i < COUNT(input_sizes); ++i) {
         /* The most rows only with fewer inputs: it is the product that takes time. */
         for (uint32_t j = 0; !finding && j < COUNT(few_rows) - (input_sizes[i] > 200); ++j) {
             finding = sizes(&w, input_sizes[i], few_rows[j]);
         }
     }
-    for (uint32_t i = 0; !finding && !rows_only && i < COUNT(large_sizes); ++i) {
+    for (uint32_t i = 0; !finding && input_bits > 0 && i < COUNT(large_sizes); ++i) {
         finding = sizes(&w, large_sizes[i].inputs, large_sizes[i].rows);
     }
     *cases += 2 * w.number;

@@ -8,11 +8,12 @@ from typing import Any
 import cffi
 import numpy as np
 import pytest
-from building import CHECK, CHECK_SOURCES, RUNTIME
+from building import CHECK, HOST
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labc import bits, kernels
+from labc.check.kernels import Machine
 from labc.errors import LabcError
 from labc.kernels import Kernel, Parameter
 from labc.plan.layout import pack
@@ -134,7 +135,7 @@ def packer(shared_library: Any) -> tuple[cffi.FFI, Any]:
         uint32_t labc_check_position(const labc_check_layout *layout, uint32_t inputs, uint32_t rows, uint32_t n, uint32_t k);
         uint32_t labc_check_weight_words(const labc_check_layout *layout, uint32_t inputs, uint32_t rows);
     """)
-    return ffi, ffi.dlopen(str(shared_library([RUNTIME / "scalar.c", *CHECK_SOURCES, CHECK / "fence_none.c", CHECK / "memory_main.c"])))
+    return ffi, ffi.dlopen(str(shared_library([*Machine("host", HOST).sources, CHECK / "fence_none.c", CHECK / "memory_main.c"])))
 
 
 @given(

@@ -1,0 +1,246 @@
+"""The kernel check of runtime/check, built and run on every machine labc knows; and whether it finds the faults planted there."""
+
+from __future__ import annotations
+
+import re
+import struct
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from labc import emulator, toolchain
+from labc import kernels as tables
+from labc import target as targets
+from labc.check import Status, Verdict
+from labc.errors import LabcError
+from labc.flags import kind_of
+from labc.resources import folder
+from labc.target import TARGETS, Target
+from labc.toolchain import Toolchain
+
+Tick = Callable[[int], None]
+
+BLOCKS = 8  # LABC_CHECK_BLOCKS of runtime/check/check.h
+SECONDS = 300.0  # for one kernel on an emulated core; the slowest takes 2 s
+_CHECK = ("check_kernels", "check_sign", "check_byte", "check_affine", "support", "faults")
+_CALLED = ("kernel_count", "kernel", "fault_count", "fault", "fault_stops")
+_READ = ("blocks", "block_bytes", "output_text", "output_used")
+# How kernels.def calls the machine of each kind of target.
+_MACHINES = {"x86-64": "x86_64", "cortex-m": "arm", "aarch64": "aarch64", "armv7": "arm_neon"}
+_LINE = re.compile(r"(not )?ok (\d+) - (\w+ \w+)(?:: (.+)| # SKIP not run here: (.+))")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A place to run the check in. `block_bytes`: of each argument's memory in an emulator; larger cases are left out there."""
+
+    name: str
+    target: Target
+    block_bytes: int = 0
+
+    @property
+    def isas(self) -> tuple[str, ...]:
+        """Those whose rows its compiler sees, best first."""
+        kind = kind_of(self.target)
+        return tables.seen(_MACHINES.get(kind) or toolchain.host_machine())
+
+    @property
+    def rows(self) -> list[str]:
+        """The kernels there, as "op isa" in the table's order."""
+        isas = self.isas
+        return [f"{op} {isa}" for op, isa in tables.table().kernels if isa in isas]
+
+    @property
+    def sources(self) -> list[Path]:
+        """What the check is compiled from, but for its memory and its main."""
+        runtime = folder("runtime")
+        return [runtime / "cpu.c", *(runtime / f"{isa}.c" for isa in self.isas), *(runtime / "check" / f"{name}.c" for name in _CHECK)]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One machine: a verdict per kernel ("op isa"), one per planted fault ("op fault"); `reason` says why nothing was run."""
+
+    machine: str
+    target: str
+    compiler: str
+    kernels: tuple[Verdict, ...]
+    faults: tuple[Verdict, ...]
+    reason: str = ""
+
+    @property
+    def found(self) -> str:
+        """How many planted faults were found, of how many."""
+        return f"{sum(v.status == 'passed' for v in self.faults)} of {len(self.faults)}"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Kernels by machines. `rows` are "op isa" in the table's order; one that a column lacks does not exist on that machine."""
+
+    seed: int
+    rows: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether a kernel failed or a planted fault was missed, anywhere."""
+        return any(v.status == "failed" for column in self.columns for v in (*column.kernels, *column.faults))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many kernels passed, failed, and were not run here, over all machines."""
+        verdicts = [verdict for column in self.columns for verdict in column.kernels]
+        return {status: sum(v.status == status for v in verdicts) for status in ("passed", "failed", "not run here")}
+
+
+def machines(target: str | None = None) -> tuple[Machine, ...]:
+    """Every machine the check knows, or those of one target. Raises LabcError for a target that is not known.
+
+    The Cortex-M cores stand for their instruction sets; x86-64 stands for itself where this machine is another.
+    """
+    arm, m, a = TARGETS["arm"], 32 << 10, 68 << 10
+    found = [Machine("host", TARGETS["host"]), Machine("x86-64", TARGETS["x86-64"])]
+    found += [Machine(f"cortex-{core}", replace(arm, cpu=f"cortex-{core}", float_abi="soft"), m) for core in ("m0", "m3")]
+    found += [Machine(f"cortex-{core}", replace(arm, cpu=f"cortex-{core}", float_abi="hard"), m) for core in ("m4", "m7", "m33")]
+    found += [Machine(name, TARGETS[name], a) for name in ("aarch64", "armv7")]
+    if target is not None:
+        return tuple(machine for machine in found if machine.target.name == targets.find(target).name)
+    covered = toolchain.host_machine() == "x86_64"
+    return tuple(machine for machine in found if not (covered and machine.name == "x86-64"))
+
+
+def check(where: Sequence[Machine], seed: int, progress: Callable[[str, int], Tick] = lambda step, total: lambda n: None) -> Matrix:
+    """Build and run the check on each machine with its first compiler; a machine without one is not run here, with the reason."""
+
+    def one(machine: Machine) -> Column:
+        tick = progress(machine.name, len(machine.rows))
+        reason = toolchain.not_here(machine.target) if machine.target.cpu is None else emulator.available()
+        try:
+            tools = toolchain.find(machine.target)
+        except LabcError as error:
+            return _not_run(machine, "", str(error))
+        return _not_run(machine, _named(tools), reason) if reason else column(machine, tools, seed, tick)
+
+    there = {row for machine in where for row in machine.rows}
+    rows = tuple(row for row in (f"{op} {isa}" for op, isa in tables.table().kernels) if row in there)
+    return Matrix(seed, rows, tuple(one(machine) for machine in where))
+
+
+def column(machine: Machine, tools: Toolchain, seed: int, tick: Tick = lambda n: None) -> Column:
+    """Both checks on one machine with one compiler. Raises LabcError if they cannot be built or answer unlike TAP."""
+    with tempfile.TemporaryDirectory(prefix="labc-kernels-", ignore_cleanup_errors=True) as name:
+        work = Path(name)
+        if machine.target.cpu is None:
+            found, faults = _on_host(program(machine, tools, work), machine.rows, seed)
+            tick(len(machine.rows))
+        else:
+            elf = image(machine, tools, work).read_bytes()
+            found, faults = _emulated(elf, machine, seed, tick)
+    return Column(machine.name, machine.target.name, _named(tools), tuple(found), tuple(faults))
+
+
+def program(machine: Machine, tools: Toolchain, out: Path, *, fence: bool = True, flags: Sequence[str] = ()) -> Path:
+    """The check as a program of this machine in the folder `out`. `fence`: inputs end at an unreadable page, where the system has them."""
+    check_folder = folder("runtime") / "check"
+    memory = "fence_mmap" if fence and sys.platform != "win32" else "fence_none"
+    sources = [*machine.sources, check_folder / f"{memory}.c", check_folder / "host_main.c"]
+    objects = toolchain.compile_objects(tools, machine.target, sources, [], out / "objects", flags)
+    return toolchain.link_program(tools, machine.target, objects, out / "kernel-check", flags)
+
+
+def image(machine: Machine, tools: Toolchain, out: Path) -> Path:
+    """The check as an image for an emulated core; whoever runs it gives it its memory."""
+    check_folder = folder("runtime") / "check"
+    start, script = toolchain.image_files(machine.target)
+    sources = [*machine.sources, check_folder / "fence_given.c", check_folder / "memory_main.c"]
+    objects = toolchain.compile_objects(tools, machine.target, start, [], out / "start")
+    objects += toolchain.compile_objects(tools, machine.target, sources, [], out / "objects")
+    keep = [f"labc_check_{name}" for name in (*_CALLED, *_READ)]
+    return toolchain.link_image(tools, machine.target, objects, script, out / "kernel-check.elf", keep=keep)
+
+
+def read_tap(text: str, rows: Sequence[str] | None = None) -> list[Verdict]:
+    """The verdicts of a TAP text; a comment before a failure is its detail.
+
+    Raises LabcError unless each line is TAP, the lines are as many as planned and numbered in order, and are `rows` where given.
+    """
+    planned, found, comment = None, list[Verdict](), ""
+    for line in text.splitlines():
+        if plan := re.fullmatch(r"1\.\.(\d+)", line):
+            planned = int(plan[1])
+        elif match := _LINE.fullmatch(line):
+            if int(match[2]) != len(found) + 1:
+                raise LabcError(f"kernel check: line {line!r} is not number {len(found) + 1}; it is no TAP")
+            status: Status = "failed" if match[1] else "not run here" if match[5] else "passed"
+            detail = match[5] or (f"{match[4]}; {comment}" if match[1] and comment else match[4])
+            found.append(Verdict(match[3], status, detail))
+            comment = ""
+        elif line.startswith("# "):
+            comment = line[2:]
+        elif line not in ("", "TAP version 13"):
+            raise LabcError(f"kernel check: it wrote {line!r}, which is no TAP; run it by hand")
+    if planned != len(found):
+        raise LabcError(f"kernel check: {len(found)} results of {planned} planned; it ended early:\n{text[-500:]}")
+    if rows is not None and [verdict.what for verdict in found] != list(rows):
+        raise LabcError(f"kernel check: its rows are not those of the table: {', '.join(v.what for v in found)}; build it again")
+    return found
+
+
+def _on_host(path: Path, rows: Sequence[str], seed: int) -> tuple[list[Verdict], list[Verdict]]:
+    kernels, faults = (toolchain.run_program([str(path), *words, str(seed)], fine=(0, 1)) for words in ((), ("--faults",)))
+    return read_tap(kernels, rows), read_tap(faults)
+
+
+def _emulated(elf: bytes, machine: Machine, seed: int, tick: Tick) -> tuple[list[Verdict], list[Verdict]]:
+    """Each kernel and each fault on a fresh core: what touches memory it must not stops its core, and only that."""
+    kernels, faults = [], []
+    count = _core(elf, machine)
+    for number, row in enumerate(machine.rows, start=1):
+        core = _core(elf, machine)
+        try:
+            core.call("labc_check_kernel", seed, number, seconds=SECONDS)
+            kernels.append(_only(core, number, row))
+        except emulator.EmulatorFault as fault:
+            kernels.append(Verdict(row, "failed", str(fault)))
+        tick(1)
+    if (rows := count.call("labc_check_kernel_count").result) != len(machine.rows):
+        raise LabcError(f"kernel check: the image has {rows} rows, the table {len(machine.rows)} for {machine.name}; build it again")
+    for number in range(1, count.call("labc_check_fault_count").result + 1):
+        core = _core(elf, machine)
+        try:
+            core.call("labc_check_fault", seed, number, seconds=SECONDS)
+            faults.append(_only(core, number))
+        except emulator.EmulatorFault as fault:
+            planted = count.call("labc_check_fault_stops", number).result
+            faults.append(Verdict(f"fault {number} in {fault.symbol}", "passed" if planted else "failed", f"found: {fault.reason}"))
+    return kernels, faults
+
+
+def _core(elf: bytes, machine: Machine) -> emulator.Image:
+    """A core with the image, and the blocks it is given: each ends at a page that cannot be touched."""
+    core = emulator.Image(elf, machine.target.cpu or "")
+    blocks = [core.alloc(machine.block_bytes, 128) for _ in range(BLOCKS)]
+    pointer = "Q" if kind_of(machine.target) == "aarch64" else "I"
+    core.write(core.symbols["labc_check_blocks"].address, struct.pack(f"<{BLOCKS}{pointer}", *blocks))
+    core.write(core.symbols["labc_check_block_bytes"].address, struct.pack("<I", machine.block_bytes))
+    return core
+
+
+def _only(core: emulator.Image, number: int, row: str | None = None) -> Verdict:
+    """The verdict of one call: its line, with the plan and those before it filled in so that it reads as TAP."""
+    used = int.from_bytes(core.read(core.symbols["labc_check_output_used"].address, 4), "little")
+    text = core.read(core.symbols["labc_check_output_text"].address, used).decode("ascii")
+    one = re.sub(rf"^((?:not )?ok ){number} - ", r"\g<1>1 - ", text, flags=re.MULTILINE)
+    return read_tap(f"1..1\n{one}", None if row is None else [row])[0]
+
+
+def _named(tools: Toolchain) -> str:
+    return f"{tools.name} {tools.version}"
+
+
+def _not_run(machine: Machine, compiler: str, reason: str) -> Column:
+    verdicts = tuple(Verdict(row, "not run here", reason) for row in machine.rows)
+    return Column(machine.name, machine.target.name, compiler, verdicts, (), reason)
