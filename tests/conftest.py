@@ -31,8 +31,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    from here import NOT_RUN
+    from here import KERNEL_CHECK, NOT_RUN
 
+    if KERNEL_CHECK:
+        terminalreporter.section("kernel check")
+        for line in KERNEL_CHECK:
+            terminalreporter.line(line)
     if NOT_RUN:
         terminalreporter.section("not run here")
         for line in dict.fromkeys(NOT_RUN):

@@ -1,4 +1,4 @@
-"""What this machine cannot run is said at the end of the test log, with the reason; in CI it is a failure."""
+"""What the test log says at its end: the kernels that were checked, and what this machine cannot run, with the reason; in CI a failure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import pytest
 
 NOT_RUN: list[str] = []
+KERNEL_CHECK: list[str] = []  # the matrix of kernels and machines, as the test that made it printed it
 
 
 def not_run_here(what: str, reason: str) -> None:

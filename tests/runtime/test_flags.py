@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import itertools
 import platform
+import shutil
 import struct
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from building import CHECK, CHECK_SOURCES, CORTEX_M, CORTEX_M_KERNELS, HOST, RUNTIME, cortex_m_compilers, host_compilers, load, named
+from building import CHECK, CORTEX_M, CORTEX_M_KERNELS, HOST, RUNTIME, cortex_m_compilers, host_compilers, load, named
+from here import not_run_here
 from test_scalar import draw_affine
 
 from labc import kernels, toolchain
+from labc.check.kernels import Machine
 from labc.emulator import Image
 from labc.errors import LabcError
 from labc.target import Target
 from labc.toolchain import Toolchain
 
-SOURCES = [RUNTIME / "scalar.c", *CHECK_SOURCES, CHECK / "fence_none.c", CHECK / "memory_main.c"]
+MEMORIES = [CHECK / "fence_none.c", CHECK / "fence_given.c"]
 EVERYWHERE = [(HOST, tool) for tool in host_compilers()] + list(itertools.product(CORTEX_M.values(), cortex_m_compilers()))
 STRICT = ("-Wshadow", "-Wsign-conversion", "-Wdouble-promotion", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Wvla")
 
@@ -34,14 +38,19 @@ def where(value: Any) -> str | None:
 @pytest.mark.parametrize("flags", [STRICT, ("-std=gnu11", "-O3", *STRICT)], ids=["c11", "gnu11-O3"])
 def test_no_warnings(target: Target, tool: Toolchain, flags: Sequence[str], tmp_path: Path) -> None:
     """compile_objects asks for -Wall -Wextra -Wpedantic -Wconversion -Werror itself."""
-    kernels_there = [RUNTIME / "cortexm.c"] if target in CORTEX_M.values() else []
-    toolchain.compile_objects(tool, target, [*kernels_there, *SOURCES], [], tmp_path, flags)
+    sources = [*Machine("any", target).sources, *MEMORIES, CHECK / "memory_main.c"]
+    if target == HOST:
+        sources += [RUNTIME / "dispatch.c", CHECK / "host_main.c", *([] if sys.platform == "win32" else [CHECK / "fence_mmap.c"])]
+    toolchain.compile_objects(tool, target, sources, [], tmp_path, flags)
 
 
 @pytest.mark.parametrize("tool", host_compilers(), ids=named)
 def test_the_header_is_also_c_plus_plus(tool: Toolchain, tmp_path: Path) -> None:
     source = tmp_path / "use.cpp"
-    source.write_text('#include "kernels.h"\nstatic_assert(LABC_RUNTIME > 0, "");\nlabc_affine_fn *f = labc_affine_scalar;\n')
+    source.write_text(
+        '#include "cpu.h"\n#include "kernels.h"\nstatic_assert(LABC_RUNTIME > 0 && LABC_CPU_AVX2 > 0, "");\n'
+        "labc_affine_fn *f = labc_affine_scalar;\nuint32_t (*g)() = labc_cpu_features;\n"
+    )
     flags = ["-x", "c++", "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", f"-I{RUNTIME}", "-c"]
     command = [*tool.cc, *toolchain.machine_flags(tool, HOST), *flags, str(source), "-o", str(tmp_path / "use.o")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -176,3 +185,65 @@ def test_the_work_does_not_depend_on_values(core: str, tool: Toolchain, image: A
                 run.write(arguments[-1], data)
             counts.add(run.call(kernel.function, *arguments, measure=True).instructions)
         assert len(counts) == 1, (kernel.function, counts)
+
+
+# Sizes and weights may decide over branches and addresses in a kernel, and nothing else: memcheck is told that all the rest was never
+# set, and complains of a branch or an address that depends on it.
+MEMCHECK = """
+#include <valgrind/memcheck.h>
+#include "kernels.h"
+enum { ROOM = 1 << 16 };
+#define BUFFER(name) static _Alignas(128) unsigned char name[ROOM];
+BUFFERS
+static const uint32_t inputs = 300, rows = 37, offset = 128, shift = 33;
+static void hide(unsigned char *at)
+{
+    VALGRIND_MAKE_MEM_UNDEFINED(at, ROOM);
+}
+static volatile int count;
+static void careless(const unsigned char *values)
+{
+    if (values[0] & 1) count = 1;
+}
+int main(int words, char **word)
+{
+    (void)word;
+    if (words > 1) {
+        hide(x);
+        careless(x);
+    }
+CALLS
+    return 0;
+}
+"""
+
+
+def hidden_call(kernel: kernels.Kernel) -> str:
+    """C that hides the values a kernel is given and calls it."""
+    parameters = kernels.table().ops[kernel.op].parameters
+    hidden = [p.name for p in parameters if p.ctype.startswith("const ") and p.name != "w"]
+    arguments = ", ".join(f"({p.ctype})(void *){p.name}" if p.ctype.endswith("*") else p.name for p in parameters)
+    return "".join(f"    hide({name});\n" for name in hidden) + f"    {kernel.function}({arguments});\n"
+
+
+@pytest.mark.parametrize("tool", host_compilers(), ids=named)
+def test_no_branch_and_no_address_depends_on_values_on_this_machine(tool: Toolchain, tmp_path: Path) -> None:
+    if shutil.which("valgrind") is None or not Path("/usr/include/valgrind/memcheck.h").is_file():
+        not_run_here("values under memcheck", "valgrind or its headers are not installed: apt install valgrind")
+        return
+    isas = [isa for isa in toolchain.host_isas(tool) if "AVX512" not in kernels.table().isas[isa].needs]  # memcheck has no AVX-512
+    rows = [kernel for (_, isa), kernel in kernels.table().kernels.items() if isa in isas]
+    names = {p.name for op in kernels.table().ops.values() for p in op.parameters if p.ctype.endswith("*")}
+    source = tmp_path / "hidden.c"
+    buffers = "\n".join(f"BUFFER({name})" for name in sorted(names))
+    source.write_text(MEMCHECK.replace("BUFFERS", buffers).replace("CALLS", "".join(map(hidden_call, rows))))
+    flags = ["-Wno-error", "-isystem", "/usr/include"] if tool.family == "zig" else ["-Wno-error"]  # valgrind's header is no C11
+    objects = toolchain.compile_objects(tool, HOST, [RUNTIME / f"{isa}.c" for isa in isas], [], tmp_path)
+    objects += toolchain.compile_objects(tool, HOST, [source], [RUNTIME], tmp_path / "main", ["-std=gnu11", *flags])
+    program = toolchain.link_program(tool, HOST, objects, tmp_path / "hidden")
+    command = ["valgrind", "-q", "--error-exitcode=9", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run([*command, "careless"], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 9
+    assert "depends on uninitialised value" in done.stderr

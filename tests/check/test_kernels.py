@@ -1,0 +1,179 @@
+"""The kernel check on every machine: its matrix, how its answers are read, and what a fault or a missing tool looks like there."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import here
+import pytest
+from rich.console import Console
+
+from labc import cli, driver, emulator, kernels, report, toolchain
+from labc.check import Verdict
+from labc.check import kernels as kernel_check
+from labc.check.kernels import Column, Machine, Matrix, machines, read_tap
+from labc.errors import NOT_HERE, LabcError
+from labc.target import TARGETS
+
+
+def shown(matrix: Matrix) -> str:
+    out = io.StringIO()
+    report.show_kernels(Console(file=out, width=120), matrix)
+    return out.getvalue()
+
+
+@pytest.fixture
+def no_new_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The folder for temporary files is empty before and after."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    yield
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_kernel_on_every_machine(no_new_files: None) -> None:
+    steps: list[str] = []
+    matrix = driver.check_kernels(progress=lambda step, done, total: steps.append(f"{step} {done}/{total}"))
+    here.KERNEL_CHECK[:] = shown(matrix).splitlines()
+    for column in matrix.columns:
+        if column.reason:
+            here.not_run_here(f"kernel check on {column.machine}", column.reason)
+    assert not matrix.failed, shown(matrix)
+    # Every row of the table is in the matrix, but those of other machines than this, which no emulator here has.
+    rows = [f"{op} {isa}" for op, isa in kernels.table().kernels]
+    foreign = {isa.name for isa in kernels.table().isas.values() if isa.machine == "x86_64"} - set(machines("x86-64")[0].isas)
+    assert list(matrix.rows) == [row for row in rows if row.split()[1] not in foreign]
+    assert [c.machine for c in matrix.columns if c.machine.startswith("cortex-")] == [
+        f"cortex-{c}" for c in ("m0", "m3", "m4", "m7", "m33")
+    ]
+    ran = [column for column in matrix.columns if not column.reason]
+    for column in ran:
+        machine = next(machine for machine in machines() if machine.name == column.machine)
+        assert [verdict.what for verdict in column.kernels] == machine.rows
+        # A fence and enough memory everywhere: no planted fault is left out.
+        assert len(column.faults) >= 29
+        assert column.found == f"{len(column.faults)} of {len(column.faults)}"
+        assert f"kernels on {column.machine} {len(machine.rows)}/{len(machine.rows)}" in steps
+    text = shown(matrix)
+    assert all(f"{column.machine:<12}{column.compiler}; planted faults found: {column.found}" in text for column in ran)
+
+
+def test_targets_name_the_isas_that_their_compilers_see() -> None:
+    for machine in machines():
+        if machine.target.cpu is not None:
+            assert machine.isas == machine.target.isas
+    assert {machine.target.name for machine in machines()} | {"x86-64"} == set(TARGETS)
+    assert [machine.name for machine in machines("x86-64")] == ["x86-64"]
+    with pytest.raises(LabcError, match="target 'z80': not known"):
+        machines("z80")
+
+
+TAP = """\
+TAP version 13
+1..3
+# seed 1
+ok 1 - a b: 7 cases
+# a c: inputs 3: index 1
+not ok 2 - a c: 2 cases
+ok 3 - a d # SKIP not run here: it lacks X
+"""
+
+
+def test_tap_is_read() -> None:
+    verdicts = [Verdict("a b", "passed", "7 cases"), Verdict("a c", "failed", "2 cases; a c: inputs 3: index 1")]
+    assert read_tap(TAP) == read_tap(TAP, ["a b", "a c", "a d"]) == [*verdicts, Verdict("a d", "not run here", "it lacks X")]
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (TAP.replace("1..3", "1..4"), "3 results of 4 planned"),
+        (TAP.replace("1..3\n", ""), "3 results of None planned"),
+        (TAP.replace("ok 3", "ok 4"), "is not number 3"),
+        (TAP.replace("7 cases", "7 cases\nSegmentation fault"), "'Segmentation fault', which is no TAP"),
+        (TAP.replace("a d", "a e"), "its rows are not those of the table"),
+        ("", "0 results of None planned"),
+    ],
+)
+def test_what_is_no_tap_is_an_error(broken: str, message: str) -> None:
+    with pytest.raises(LabcError, match=message):
+        read_tap(broken, ["a b", "a c", "a d"])
+
+
+def failing() -> Matrix:
+    column = Column(
+        "host", "host", "gcc 1", (Verdict("affine scalar", "failed", "2 cases; [index] 1"),), (Verdict("affine x", "failed", "no"),)
+    )
+    other = Column("cortex-m0", "arm", "", (Verdict("affine scalar", "not run here", "no compiler"),), (), "no compiler")
+    return Matrix(1, ("affine scalar", "affine avx2"), (column, other))
+
+
+def test_a_failure_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(kernel_check, "check", lambda *arguments: failing())
+    assert cli.main(["check", "--kernels"]) == 1
+    text = capsys.readouterr().out
+    assert "failed  host: 2 cases; [index] 1 (affine scalar)" in text
+    assert "not run here  cortex-m0: no compiler (affine scalar)" in text
+    assert "fault failed  host: affine x: no" in text
+    assert "planted faults found: 0 of 1" in text
+    assert cli.main(["check", "--kernels", "--json"]) == 1
+    plain = json.loads(capsys.readouterr().out)
+    assert plain["failed"] is True
+    assert plain["counts"] == {"passed": 0, "failed": 1, "not run here": 1}
+    assert plain["columns"][1]["reason"] == "no compiler"
+
+
+def test_a_missed_fault_is_a_failure() -> None:
+    column = Column("host", "host", "gcc 1", (), (Verdict("affine x", "failed", "found: nothing, planted: a wrong value"),))
+    assert Matrix(1, (), (column,)).failed
+    assert not Matrix(1, (), (replace(column, faults=()),)).failed
+
+
+def test_the_command_on_this_machine(no_new_files: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--kernels", "--target", "host", "--seed", "7", "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert (plain["seed"], [column["machine"] for column in plain["columns"]]) == (7, ["host"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "no MODEL.onnx; name one, or check the kernels alone with --kernels"),
+        (["--kernels", "net.onnx"], "--kernels takes no net.onnx"),
+        (["--kernels", "--samples", "3"], "--kernels takes no --samples"),
+        (["--kernels", "--seed", "-1"], "--seed: -1 is not between 0 and 2147483647"),
+        (["--kernels", "--target", "z80"], "target 'z80': not known"),
+    ],
+)
+def test_wrong_usage(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_machine_without_a_compiler_or_an_emulator_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    arm = [machine for machine in machines("arm") if machine.name == "cortex-m0"]
+
+    def no_compiler(*arguments: Any) -> Any:
+        raise LabcError("no compiler works here", code=NOT_HERE)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(toolchain, "find", no_compiler)
+        column = kernel_check.check(arm, 1).columns[0]
+    assert (column.compiler, column.reason) == ("", "no compiler works here")
+    assert {(v.status, v.detail) for v in column.kernels} == {("not run here", "no compiler works here")}
+    monkeypatch.setattr(emulator, "available", lambda: "no unicorn")
+    matrix = kernel_check.check(arm, 1)
+    assert matrix.columns[0].reason == "no unicorn"
+    assert not matrix.failed
+    assert "not run here  cortex-m0: no unicorn (sign_matvec_sums cortexm, " in shown(matrix)
+
+
+def test_another_architecture_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toolchain, "host_machine", lambda: "riscv64")
+    assert "x86-64" in [machine.name for machine in machines()]
+    column = kernel_check.check([Machine("x86-64", TARGETS["x86-64"])], 1).columns[0]
+    assert column.reason == "it is for x86_64, this machine is riscv64"
