@@ -130,10 +130,10 @@ def _check(a: argparse.Namespace) -> int:
     if a.model is None:
         raise LabcError("check: no MODEL.onnx; name one, or check the kernels alone with --kernels")
     _say(f"reading {a.model}", a)
-    from labc import driver, report
+    from labc import report, trial
 
     with _bar(a) as bar:
-        checked = driver.check(
+        checked = trial.check(
             a.model,
             a.target or "host",
             sample_count=a.samples,
@@ -154,10 +154,10 @@ def _check_kernels(a: argparse.Namespace) -> int:
     options = ("model", "samples", "inputs", "name", "levels", "time")
     if given := [f"--{option}" if option != "model" else str(a.model) for option in options if getattr(a, option)]:
         raise LabcError(f"check: --kernels takes no {given[0]}: it checks the kernels alone; leave one of them out")
-    from labc import driver, report
+    from labc import report, trial
 
     with _bar(a) as bar:
-        matrix = driver.check_kernels(a.target, 1 if a.seed is None else a.seed, bar)
+        matrix = trial.check_kernels(a.target, 1 if a.seed is None else a.seed, bar)
     if a.save:
         _save(a.save, report.data(matrix))
     _print(a, report.data(matrix), lambda console: report.show_kernels(console, matrix))
@@ -166,10 +166,10 @@ def _check_kernels(a: argparse.Namespace) -> int:
 
 def _bench(a: argparse.Namespace) -> int:
     _say(f"reading {a.model}", a)
-    from labc import driver, report
+    from labc import report, trial
 
     with _bar(a) as bar:
-        benched = driver.benchmark(a.model, a.target, levels=a.levels, progress=bar)
+        benched = trial.benchmark(a.model, a.target, levels=a.levels, progress=bar)
     return _print(a, report.data(benched), lambda console: report.show_bench(console, benched))
 
 
@@ -210,7 +210,7 @@ def _print(a: argparse.Namespace, plain: Any, show: Callable[[Any], None]) -> in
 
 @contextlib.contextmanager
 def _bar(a: argparse.Namespace) -> Iterator[Callable[[str, int, int], None]]:
-    """What `driver.check` reports to: (step, done, total); a progress bar on a terminal, a line per step elsewhere."""
+    """What `trial.check` reports to: (step, done, total); a progress bar on a terminal, a line per step elsewhere."""
     if a.json:
         yield lambda step, done, total: None
         return

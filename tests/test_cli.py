@@ -217,12 +217,12 @@ def test_no_compiler_is_code_3(
 
 
 def test_ctrl_c_is_code_130(digits_like: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from labc import driver
+    from labc import trial
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(driver, "check", interrupted)
+    monkeypatch.setattr(trial, "check", interrupted)
     code, _, err = out_of(capsys, "check", str(digits_like))
     assert code == errors.INTERRUPTED
     assert err.endswith("labc: interrupted\n")

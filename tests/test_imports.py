@@ -42,11 +42,9 @@ ALLOWED: dict[str, set[str]] = {
     "bench": {"ir", "kernels", "library", "plan", "toolchain", "target", "resources"},
     "report": {"ir", "frontend", "check", "bench"},
     "doctor": {"target", "toolchain", "emulator"},
-    "driver": {
-        "ir", "passes", "frontend", "kernels", "naming", "golden", "plan", "emit", "build", "target",
-        "toolchain", "library", "emulator", "check", "bench", "report",
-    },
-    "cli": {"driver", "report", "doctor", "train", "__version__"},
+    "driver": {"ir", "passes", "frontend", "naming", "golden", "plan", "emit", "build", "target", "toolchain"},
+    "trial": {"driver", "ir", "passes", "plan", "emit", "target", "toolchain", "library", "emulator", "check", "bench", "report"},
+    "cli": {"driver", "trial", "report", "doctor", "train", "__version__"},
     "train": {"train", "__version__"},
     "demo": {"cli"},
 }  # fmt: skip

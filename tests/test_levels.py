@@ -16,7 +16,7 @@ from elftools.elf.elffile import ELFFile
 from here import not_run_here
 
 import labc
-from labc import driver, emit, errors, kernels, reference, toolchain
+from labc import driver, emit, errors, kernels, reference, toolchain, trial
 from labc.build import write
 from labc.check.samples import draw
 from labc.cli import main
@@ -283,7 +283,7 @@ def test_check_judges_every_level(digits_like: Path, monkeypatch: pytest.MonkeyP
         forced(library, level)
 
     monkeypatch.setattr(labc.library.Library, "force_level", without_avx2)
-    checked = driver.check(digits_like, "x86-64", sample_count=50)
+    checked = trial.check(digits_like, "x86-64", sample_count=50)
     told = {verdict.what: verdict for verdict in checked.verdicts if verdict.what.startswith("library")}
     for level in X86.levels:
         verdict = told[f"library (x86-64, {level}) = reference"]
@@ -310,8 +310,8 @@ def test_check_names_the_level_that_is_wrong(digits_like: Path, monkeypatch: pyt
         half = replace(step, arguments=tuple("16u" if argument == "48u" else argument for argument in step.arguments))
         return replace(made, levels=(*made.levels[:-1], replace(last, body=(last.body[0], half, *last.body[2:]))))
 
-    monkeypatch.setattr(driver, "planned", wrong)
-    checked = driver.check(digits_like, "x86-64", sample_count=50, levels=["avx2"])
+    monkeypatch.setattr(trial, "planned", wrong)
+    checked = trial.check(digits_like, "x86-64", sample_count=50, levels=["avx2"])
     failed = [verdict for verdict in checked.verdicts if verdict.status == "failed"]
     assert failed[0].what == "library (x86-64, scalar) = reference"
     assert failed[-1].what == "library (x86-64, scalar): first wrong layer"
@@ -324,10 +324,10 @@ def test_another_machine_builds_and_does_not_run(digits_like: Path, tmp_path: Pa
     monkeypatch.setattr(toolchain, "host_machine", lambda: "riscv64")
     assert toolchain.find(X86, "zig") == tools
     monkeypatch.setattr(toolchain, "find", lambda target, force=None: tools)
-    (verdict,) = (v for v in driver.check(digits_like, "x86-64", sample_count=5).verdicts if v.what.startswith("library"))
+    (verdict,) = (v for v in trial.check(digits_like, "x86-64", sample_count=5).verdicts if v.what.startswith("library"))
     assert (verdict.status, verdict.detail) == ("not run here", "it is for x86_64, this machine is riscv64")
     with pytest.raises(LabcError, match="--time: x86-64 is not this machine"):
-        driver.check(digits_like, "x86-64", timed=True)
+        trial.check(digits_like, "x86-64", timed=True)
 
 
 def test_a_compiler_for_another_machine_is_refused() -> None:

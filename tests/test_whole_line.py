@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import labc
-from labc import driver
+from labc import trial
 from labc.check import samples
 from labc.ir.core import Type
 from labc.train import BinaryLinear, quantize, recipes
@@ -24,7 +24,7 @@ def test_ten_thousand_inputs_and_all_test_images(method: str, tmp_path: Path) ->
     result = recipes.run("digits-mlp", method=method, epochs=3, out=tmp_path, progress=False)
     real = digits(0).test.images.numpy()
     np.save(tmp_path / "real.npy", real)
-    checked = driver.check(result.onnx, sample_count=RANDOM, seed=7, inputs=tmp_path / "real.npy")
+    checked = trial.check(result.onnx, sample_count=RANDOM, seed=7, inputs=tmp_path / "real.npy")
     assert [v.status for v in checked.verdicts] == ["passed"] * len(checked.verdicts), checked.verdicts
     assert checked.notes == ()
     assert f"{RANDOM + len(real)} inputs, scores bit for bit" in next(

@@ -13,7 +13,7 @@ import here
 import pytest
 from rich.console import Console
 
-from labc import cli, driver, emulator, kernels, report, toolchain
+from labc import cli, emulator, kernels, report, toolchain, trial
 from labc.check import Verdict
 from labc.check import kernels as kernel_check
 from labc.check.kernels import Column, Machine, Matrix, machines, read_tap
@@ -37,7 +37,7 @@ def no_new_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_every_kernel_on_every_machine(no_new_files: None) -> None:
     steps: list[str] = []
-    matrix = driver.check_kernels(progress=lambda step, done, total: steps.append(f"{step} {done}/{total}"))
+    matrix = trial.check_kernels(progress=lambda step, done, total: steps.append(f"{step} {done}/{total}"))
     here.KERNEL_CHECK[:] = shown(matrix).splitlines()
     for column in matrix.columns:
         if column.reason:

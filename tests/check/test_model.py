@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import zoo
 
-from labc import build, driver, emit, emulator, library, toolchain
+from labc import build, driver, emit, emulator, library, toolchain, trial
 from labc.check import model as proof
 from labc.check import samples
 from labc.check.referee import referee
@@ -52,7 +52,7 @@ def test_a_wrong_layer_is_named(tmp_path: Path, rng: np.random.Generator) -> Non
 
 
 def test_the_driver_reports_the_first_wrong_layer(digits_like: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault in emitted constants, seen through `driver.check` itself."""
+    """A fault in emitted constants, seen through `trial.check` itself."""
     honest = emit.literals
 
     def faulty(array: emit.FlashArray) -> str:
@@ -61,7 +61,7 @@ def test_the_driver_reports_the_first_wrong_layer(digits_like: Path, monkeypatch
         return honest(array)
 
     monkeypatch.setattr(emit, "literals", faulty)
-    checked = driver.check(digits_like, sample_count=200)
+    checked = trial.check(digits_like, sample_count=200)
     assert checked.failed
     by_name = {v.what: v for v in checked.verdicts}
     assert by_name["layers IR = machine IR"].status == "passed"
@@ -71,7 +71,7 @@ def test_the_driver_reports_the_first_wrong_layer(digits_like: Path, monkeypatch
 
 def test_everything_agrees_on_the_host_and_the_chip(digits_like: Path) -> None:
     for target in ("host", "arm"):
-        checked = driver.check(digits_like, target, sample_count=40)
+        checked = trial.check(digits_like, target, sample_count=40)
         assert not checked.failed
         assert checked.counts == {"passed": 6, "failed": 0, "not run here": 0}
     assert checked.chip is not None
@@ -81,7 +81,7 @@ def test_everything_agrees_on_the_host_and_the_chip(digits_like: Path) -> None:
 
 def test_without_an_emulator_it_is_not_run_here(digits_like: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emulator, "available", lambda: "unicorn is not installed; pip install 'labc[cross]'")
-    checked = driver.check(digits_like, "arm", sample_count=5)
+    checked = trial.check(digits_like, "arm", sample_count=5)
     assert checked.counts["not run here"] == 1
     assert not checked.failed
     assert "pip install" in checked.verdicts[-1].detail
@@ -176,4 +176,4 @@ def test_dead_channels_are_counted(tmp_path: Path) -> None:
     signs = zoo.Layer(np.ones((3, 2), np.int8), np.float32([0, 0, 1]), np.float32([1, -1, -5]), "sign")
     scores = zoo.Layer(np.ones((1, 3), np.int8), np.float32([1]), np.float32([0]), "scores")
     compiled = driver.front(zoo.save(zoo.own([signs, scores]), tmp_path / "net.onnx"))
-    assert driver.dead_channels(compiled.machine) == 2
+    assert trial.dead_channels(compiled.machine) == 2
