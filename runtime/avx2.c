@@ -187,10 +187,10 @@ INLINE void byte_sums(const uint8_t *tables, const uint32_t *w, uint32_t inputs,
     for (uint32_t steps = all; steps > 0;) {
         const uint32_t now = steps < STEPS_IN_16_BITS ? steps : STEPS_IN_16_BITS;
         __m256i first = zero, second = zero; /* 16-bit sums of rows 0-7, 16-23 and 8-15, 24-31 */
-        for (uint32_t i = 0; i < now; ++i, tables += 128, w += 16, word += 2) {
-            const __m256i a = _mm256_load_si256((const __m256i *)(const void *)w);
+        for (uint32_t i = 0; i < now; ++i, tables += 128, word += 2) {
+            const __m256i a = _mm256_load_si256((const __m256i *)(const void *)(w + 8 * word));
             /* An odd number of words: the last step has one, and tables whose inputs are all 0 for the other. */
-            const __m256i b = word + 1 < words ? _mm256_load_si256((const __m256i *)(const void *)(w + 8)) : zero;
+            const __m256i b = word + 1 < words ? _mm256_load_si256((const __m256i *)(const void *)(w + 8 * (word + 1))) : zero;
             const __m256i index0 = _mm256_and_si256(a, nibble), index1 = _mm256_and_si256(_mm256_srli_epi16(a, 4), nibble);
             const __m256i index2 = _mm256_and_si256(b, nibble), index3 = _mm256_and_si256(_mm256_srli_epi16(b, 4), nibble);
             const __m256i low = _mm256_add_epi8(

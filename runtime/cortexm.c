@@ -413,7 +413,7 @@ void labc_byte_matvec_threshold_cortexm(const uint8_t *restrict x, uint32_t offs
 {
     const uint32_t words = words_of(inputs);
     byte_scratch *const s = scratch;
-    for (uint32_t n = 0; n < rows; n += SOME_ROWS, w += SOME_ROWS * words) {
+    for (uint32_t n = 0; n < rows; n += SOME_ROWS) {
         const uint32_t some = rows - n < SOME_ROWS ? rows - n : SOME_ROWS;
         byte_sums(x, offset, w, inputs, some, s->sums, s);
         for (uint32_t i = 0; i < some; i += 32) {
@@ -427,6 +427,7 @@ void labc_byte_matvec_threshold_cortexm(const uint8_t *restrict x, uint32_t offs
             }
             *y++ = signs >> (32 - signs_here);
         }
+        w += some * words;
     }
 }
 
@@ -447,11 +448,12 @@ void labc_byte_matvec_requantize_cortexm(const uint8_t *restrict x, uint32_t off
 {
     const uint32_t words = words_of(inputs);
     byte_scratch *const s = scratch;
-    for (uint32_t n = 0; n < rows; n += SOME_ROWS, w += SOME_ROWS * words) {
+    for (uint32_t n = 0; n < rows; n += SOME_ROWS) {
         const uint32_t some = rows - n < SOME_ROWS ? rows - n : SOME_ROWS;
         byte_sums(x, offset, w, inputs, some, s->sums, s);
         for (uint32_t i = 0; i < some; ++i) {
             *y++ = requantize(product_of(s->sums[i], *m++) + *b++, shift);
         }
+        w += some * words;
     }
 }

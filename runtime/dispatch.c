@@ -31,8 +31,11 @@ int labc_level(void)
 {
     int level = atomic_load_explicit(&known, memory_order_relaxed) - 1;
     if (level < 0) {
+        int nobody = 0;
         level = best();
-        atomic_store_explicit(&known, level + 1, memory_order_relaxed);
+        if (!atomic_compare_exchange_strong_explicit(&known, &nobody, level + 1, memory_order_relaxed, memory_order_relaxed)) {
+            level = nobody - 1; /* somebody was faster: asked too, or forced another */
+        }
     }
     return level;
 }

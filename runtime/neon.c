@@ -6,8 +6,21 @@
 
 /*
  * What the two instruction sets spell differently. pairs(a, b): the sums of neighbouring bytes, those of a first. look_up: the
- * bytes of `table` at `index`, each below 16. load4: 64 bytes, in one instruction where there is one.
+ * bytes of `table` at `index`, each below 16. load4: 64 bytes, in one instruction where there is one; gcc has it from 10.3 on.
  */
+#if defined(__aarch64__) && (defined(__clang__) || __GNUC__ > 10 || (__GNUC__ == 10 && __GNUC_MINOR__ >= 3))
+static inline uint8x16x4_t load4(const uint8_t *at)
+{
+    return vld1q_u8_x4(at);
+}
+#else
+static inline uint8x16x4_t load4(const uint8_t *at)
+{
+    const uint8x16x4_t four = {{vld1q_u8(at), vld1q_u8(at + 16), vld1q_u8(at + 32), vld1q_u8(at + 48)}};
+    return four;
+}
+#endif
+
 #if defined(__aarch64__)
 #define MANY_REGISTERS 1 /* 32 of 128 bits */
 
@@ -19,11 +32,6 @@ static inline uint8x16_t pairs(uint8x16_t a, uint8x16_t b)
 static inline uint8x16_t look_up(uint8x16_t table, uint8x16_t index)
 {
     return vqtbl1q_u8(table, index);
-}
-
-static inline uint8x16x4_t load4(const uint8_t *at)
-{
-    return vld1q_u8_x4(at);
 }
 #else
 #define MANY_REGISTERS 0 /* 16 of 128 bits */
@@ -40,12 +48,6 @@ static inline uint8x16_t look_up(uint8x16_t table, uint8x16_t index)
         uint8x8x2_t halves;
     } pun = {table};
     return vcombine_u8(vtbl2_u8(pun.halves, vget_low_u8(index)), vtbl2_u8(pun.halves, vget_high_u8(index)));
-}
-
-static inline uint8x16x4_t load4(const uint8_t *at)
-{
-    const uint8x16x4_t four = {{vld1q_u8(at), vld1q_u8(at + 16), vld1q_u8(at + 32), vld1q_u8(at + 48)}};
-    return four;
 }
 #endif
 

@@ -134,7 +134,7 @@ void labc_sign_matvec_sums_scalar(const uint32_t *restrict x, const uint32_t *re
 {
     const uint32_t words = words_of(inputs);
     for (uint32_t n = 0; n < rows; ++n, w += words) {
-        y[n] = (int32_t)inputs - 2 * (int32_t)disagreements(x, w, words);
+        y[n] = (int32_t)(inputs - 2 * disagreements(x, w, words)); /* modulo 2^32: twice the count may not fit an int32 */
     }
 }
 
@@ -237,7 +237,7 @@ void labc_byte_matvec_threshold_scalar(const uint8_t *restrict x, uint32_t offse
 {
     const uint32_t words = words_of(inputs);
     (void)scratch;
-    for (uint32_t n = 0; n < rows; n += 32, w += 32 * words) {
+    for (uint32_t n = 0; n < rows; n += 32) {
         const uint32_t some = rows - n < 32 ? rows - n : 32;
         int32_t sums[32];
         uint32_t signs = 0;
@@ -246,6 +246,7 @@ void labc_byte_matvec_threshold_scalar(const uint8_t *restrict x, uint32_t offse
             signs |= at_least(sums[i], labc_flash_i32(thresholds + n + i)) << i;
         }
         y[n / 32] = signs;
+        w += some * words;
     }
 }
 
@@ -281,13 +282,14 @@ void labc_byte_matvec_requantize_scalar(const uint8_t *restrict x, uint32_t offs
 {
     const uint32_t words = words_of(inputs);
     (void)scratch;
-    for (uint32_t n = 0; n < rows; n += 32, w += 32 * words) {
+    for (uint32_t n = 0; n < rows; n += 32) {
         const uint32_t some = rows - n < 32 ? rows - n : 32;
         int32_t sums[32];
         byte_sums(x, offset, w, inputs, some, sums);
         for (uint32_t i = 0; i < some; ++i) {
             y[n + i] = requantize(product_of(sums[i], labc_flash_i32(m + n + i)) + labc_flash_i64(b + n + i), shift);
         }
+        w += some * words;
     }
 }
 

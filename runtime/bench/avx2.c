@@ -13,10 +13,9 @@ static inline __m256i carry_save(__m256i *sum, __m256i b, __m256i c)
 }
 
 /* x ^ w, every time anew: the compiler cannot know that neither has changed. */
-#define DIFFERENCE(d)                                        \
-    __m256i d = x;                                           \
-    LABC_HIDE_VECTOR(d);                                     \
-    d = _mm256_xor_si256(d, w);
+#define DIFFERENCE(d)    \
+    LABC_HIDE_VECTOR(w); \
+    const __m256i d = _mm256_xor_si256(x, w);
 
 uint64_t labc_ceiling_sign_avx2(uint32_t steps)
 {
