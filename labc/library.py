@@ -45,7 +45,7 @@ class Library:
             ctype, dtype = _ELEMENTS[element]
             files = dict(manifest["files"])
             self.levels = tuple(map(str, manifest.get("levels", {})))
-            self._isas = tuple(map(str, manifest.get("isas", ["scalar"])))
+            self._isas, needs = _words(manifest, "isas", ["scalar"]), _words(manifest, "needs", [])
         except (KeyError, TypeError, ValueError) as error:
             raise LabcError(f"{folder}: the manifest lacks or garbles {error}; build the library again") from error
         self.input_dtype = np.dtype(dtype)
@@ -56,7 +56,7 @@ class Library:
         binary = next((folder / p for p in sorted(files) if re.fullmatch(r"lib/[A-Za-z0-9_]+\.(so|dylib|dll)", p)), None)
         if binary is None:
             raise LabcError(f"{folder}: built for {manifest.get('target')}, not for this machine; build with --target host")
-        if missing := _missing(() if self.levels else manifest.get("needs", ())):
+        if missing := _missing(() if self.levels else needs):
             remedy = "build it here, or with --target x86-64"
             raise LabcError(f"{folder}: built for a processor with {missing}, which this one lacks; {remedy}", code=NOT_HERE)
         functions = ["run", "predict", "self_test", *(("level", "force_level") if self.levels else ())]
@@ -156,15 +156,23 @@ class Library:
                 raise LabcError(f"{self.name}: this processor does not run level {level}; force another", code=NOT_HERE)
 
 
+def _words(manifest: dict[str, Any], key: str, default: list[str]) -> tuple[str, ...]:
+    """A list of texts in a manifest; only one whose default is empty may be empty. Raises ValueError for anything else."""
+    found = manifest.get(key, default)
+    if not isinstance(found, list) or not all(isinstance(word, str) for word in found) or (default and not found):
+        raise ValueError(key)
+    return tuple(found)
+
+
 def _missing(needs: Iterable[str]) -> str | None:
-    """The first of a library's features that this processor lacks; None where Linux does not tell."""
+    """The first of a library's features that this processor lacks, or that is not known here; None where Linux does not tell."""
     try:
         text = _CPUINFO.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     found = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
     has = set(found[1].split()) if found else None
-    return next((need for need in needs if has is not None and not has.issuperset(_FLAGS.get(need, "").split())), None)
+    return next((need for need in needs if has is not None and not has.issuperset(_FLAGS.get(need, need).split())), None)
 
 
 def load(folder: Path | str) -> Library:

@@ -82,6 +82,28 @@ def test_a_manifest_that_lies(built: Path, tmp_path: Path, change: dict[str, obj
         labc.load(copy)
 
 
+@pytest.mark.parametrize("change", [{"needs": 5}, {"needs": [["a"]]}, {"needs": "AVX2"}, {"isas": []}, {"isas": 3}])
+def test_a_manifest_that_garbles_its_processor(built: Path, tmp_path: Path, change: dict[str, object]) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(built, copy)
+    (copy / "manifest.json").write_text(json.dumps(json.loads((copy / "manifest.json").read_text()) | change))
+    with pytest.raises(LabcError, match=f"the manifest lacks or garbles {next(iter(change))}; build the library again"):
+        labc.load(copy)
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="this system does not tell what its processor has: needs no tool")
+def test_a_feature_nobody_knows_is_missing(built: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(built, copy)
+    (copy / "manifest.json").write_text(json.dumps(json.loads((copy / "manifest.json").read_text()) | {"needs": ["NOSUCH"]}))
+    with pytest.raises(LabcError, match="built for a processor with NOSUCH, which this one lacks"):
+        labc.load(copy)
+
+
 def test_a_library_that_was_changed(built: Path, tmp_path: Path) -> None:
     import shutil
 
