@@ -3,12 +3,13 @@
 Weights are random signs. Each layer's batch norm is set as training would set it: the sums of a batch of random inputs come out with mean
 near 0 and deviation near 1, so that LAB2's thresholds lie amid the sums and LAB's 8-bit activations use their whole range.
 
-    from networks import save
-    save(Path("mlp.onnx"), [784, 2048, 2048, 2048, 10], "lab2")
+    python benchmarks/networks.py mlp.onnx 784 2048 2048 2048 10                 # lab2
+    python benchmarks/networks.py mlp8.onnx 784 2048 2048 2048 10 --method lab
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -127,3 +128,19 @@ def _sign_body() -> onnx.FunctionProto:
         helper.make_node("Where", ["positive", "scale", "negated"], ["y"]),
     ]
     return helper.make_function(QONNX, "BipolarQuant", ["x", "scale"], ["y"], nodes, [helper.make_opsetid("", 21)])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, metavar="FILE.onnx")
+    parser.add_argument("widths", type=int, nargs="+", metavar="WIDTH", help="inputs, hidden layers, outputs")
+    parser.add_argument("--method", choices=METHODS, default="lab2", help="sign (lab2, the default) or 8-bit activations (lab)")
+    arguments = parser.parse_args()
+    if len(arguments.widths) < 2 or min(arguments.widths) < 1:
+        parser.error("name at least inputs and outputs, each at least 1")
+    print(save(arguments.file, arguments.widths, arguments.method))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
