@@ -14,7 +14,7 @@ samples, and of the ratios within each round.
 
 The engines live in an environment of their own (build/rivals/venv, versions from benchmarks/rivals/requirements.txt); TORCH_INDEX=https://…
 takes torch from another index. With --features, programs see a lesser CPU (Linux on x86-64 with CPUID faulting); where that cannot be,
-the row says so and the exit code stays 0. What --labc-level measures is no substitute: only labc goes without, and some rivals are faster so.
+the row says so and the exit code stays 0. What --labc-level measures is no substitute: only labc goes without.
 """
 
 from __future__ import annotations
