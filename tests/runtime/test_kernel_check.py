@@ -150,8 +150,8 @@ def test_on_older_processors(program: Build, cpu: str, lacks: tuple[str, ...]) -
     ("sound", "faulty", "message"),
     [
         (
-            "y[n] = (int32_t)inputs - 2 * (int32_t)disagreements(x, w, words)",
-            "y[n] = (int32_t)inputs - 3 * (int32_t)disagreements(x, w, words)",
+            "y[n] = (int32_t)(inputs - 2 * disagreements(x, w, words))",
+            "y[n] = (int32_t)(inputs - 3 * disagreements(x, w, words))",
             r"# sign_matvec_sums scalar: inputs \d+ rows \d+ fill \w+ \w+ case \d+ seed 5: index \d+ got -?\d+ want -?\d+\n",
         ),
         ("return product + t;", "return product - t;", r"# affine scalar: .* seed 5: index \d+ got float 0x\w{8} want 0x\w{8}\n"),
