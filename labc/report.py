@@ -113,7 +113,7 @@ def _row(graph: Graph, node: Node) -> LayerRow:
         case layers.Dense():
             rows_, k = node.weights.type.shape
             weights, macs = f"{rows_} x {k}", rows_ * k
-            why = node.why_not_binary()
+            why = layers.why_not_binary(node.weights)
             if why is None and graph.types[node.inputs[0]].element == "f32":
                 why = f"weights are ±a, but its input {node.inputs[0]} is float32: export with labc.train.export, which calibrates 8 bits"
             one_bit = why is None

@@ -158,7 +158,7 @@ def expect(node: Node, types: tuple[Type, ...], *, elements: tuple[Element, ...]
 
 
 def matching(node: Node, seen: Type, **constants: Const) -> None:
-    """Raise a LabcError naming `node` unless every per-channel constant has one value per channel of `seen`."""
+    """Raise a LabcError naming `node` unless every per-channel constant has one value per channel (the first axis) of `seen`."""
     for name, constant in constants.items():
-        if constant.type.shape != seen.shape:
+        if constant.type.shape != seen.shape[:1]:
             raise node.fail(f"{name} has shape {list(constant.type.shape)}, its input {list(seen.shape)}", "re-export the model")

@@ -11,7 +11,24 @@ from labc.ir.core import Graph, Node
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,127}")
 
 LAYERS: frozenset[type[Node]] = frozenset(
-    {layers.Input, layers.Flatten, layers.Dense, layers.Affine, layers.Sign, layers.Relu, layers.Requantize, layers.ArgMax}
+    {
+        layers.Input,
+        layers.Flatten,
+        layers.Dense,
+        layers.Conv,
+        layers.MaxPool,
+        layers.SumPool,
+        layers.Add,
+        layers.Concat,
+        layers.Pad,
+        layers.Affine,
+        layers.Sign,
+        layers.Relu,
+        layers.PRelu,
+        layers.Clip,
+        layers.Requantize,
+        layers.ArgMax,
+    }
 )
 # Between lowering and fusion: sums, thresholds and requantization stand apart.
 SUMS: frozenset[type[Node]] = frozenset(

@@ -60,7 +60,7 @@ def _lower(graph: Graph, node: Node) -> Node:
         case layers.Input():
             return replace(node, shape=(graph.types[node.name].size,))
         case layers.Dense():
-            if why := node.why_not_binary():
+            if why := layers.why_not_binary(node.weights):
                 raise node.fail(why, _ONE_BIT)
             if seen == "f32":
                 raise node.fail(f"its input {node.inputs[0]} is float32", _EIGHT_BIT)
