@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import jinja2
 
@@ -26,9 +28,20 @@ def emit(plan: Plan) -> dict[str, str]:
     """Every file of the library's source tree: generated C, and the runtime files it needs, unchanged."""
     tree = {path.format(name=plan.name): _render(template, plan) for path, template in _FILES.items()}
     runtime = resources.folder("runtime")
-    for file in (*_RUNTIME, *(_DISPATCH if plan.dispatched else ()), *sorted(f"{isa}.c" for isa in plan.isas)):
+    for file in (*_RUNTIME, *(_DISPATCH if plan.dispatched else ()), *_kernel_files(plan)):
         tree[f"src/{file}"] = (runtime / file).read_text(encoding="utf-8")
     return tree
+
+
+def _kernel_files(plan: Plan) -> list[str]:
+    """The runtime's files with the kernels of a plan, and the headers they include, each once."""
+    runtime, ops = resources.folder("runtime"), kernels.table().ops
+    steps = [step for level in plan.levels for step in level.steps]
+    files = sorted({kernels.source(ops[step.op], step.isa) for step in steps})
+    for file in files:  # grows: headers include headers
+        included = re.findall(r'^#include "(\w+\.h)"', (runtime / file).read_text(encoding="utf-8"), re.MULTILINE)
+        files += [name for name in included if name not in (*files, *_RUNTIME)]
+    return files
 
 
 def layers_timer(plan: Plan, level: Level) -> str:
@@ -44,8 +57,8 @@ def _render(template: str, plan: Plan, **more: Level) -> str:
         autoescape=False,
     )
     environment.filters.update(literals=literals, call=call, bits=bits, aligned=aligned)
-    isas = [kernels.table().isas[isa] for isa in plan.isas]
-    flags = {f"src/{isa.name}.c": " ".join(isa.flags) for isa in isas if isa.flags}
+    files = [file for file in _kernel_files(plan) if file.endswith(".c")]
+    flags = {f"src/{file}": " ".join(isa.flags) for file in files if (isa := kernels.isa_of(Path(file))) and isa.flags}
     values = {
         "plan": plan,
         "file_flags": flags,

@@ -107,6 +107,6 @@ def compile_flags(toolchain: Toolchain, target: Target) -> tuple[str, ...]:
 
 
 def isa_flags(source: Path) -> tuple[str, ...]:
-    """The flags of one file beyond `compile_flags`: those of the ISA it is named after; gcc, clang and zig spell them alike."""
-    isa = kernels.table().isas.get(source.stem)
+    """The flags of one file beyond `compile_flags`: those of the ISA whose kernels it has; gcc, clang and zig spell them alike."""
+    isa = kernels.isa_of(source)
     return isa.flags if isa else ()

@@ -32,15 +32,16 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Op:
-    """What a kernel can compute; its parameters in the order of the C call."""
+    """What a kernel can compute; its parameters in the order of the C call. `family` says in which file of an ISA its kernel is."""
 
     name: str
+    family: str
     parameters: tuple[Parameter, ...]
 
 
 @dataclass(frozen=True)
 class Isa:
-    """An instruction set: its kernels are in runtime/`name`.c, for `machine` ("any", or an architecture), compiled with `flags`.
+    """An instruction set: its kernels are in the files `sources` names, for `machine` ("any", or an architecture), compiled with `flags`.
 
     `needs` are the features a processor must have, as names of runtime/cpu.h without their LABC_CPU_; none where every one has them.
     """
@@ -55,8 +56,8 @@ class Isa:
 class Kernel:
     """One implementation of an op. `word_bits`, `lanes` and `groups` are its weight layout, 0 where there are no weights.
 
-    `alignment`: bytes that the address of the weights is promised to be a multiple of. `scratch`: the formula, in `inputs` and
-    `rows`, of the bytes it needs.
+    `alignment`: bytes that the address of the weights is promised to be a multiple of. `scratch`: the formula, in `inputs`, `rows`,
+    `channels` and `taps`, of the bytes it needs.
     """
 
     op: str
@@ -72,9 +73,10 @@ class Kernel:
         """The C function."""
         return f"labc_{self.op}_{self.isa}"
 
-    def scratch_bytes(self, *, inputs: int, rows: int) -> int:
-        """Bytes of scratch for a layer of this size."""
-        return _evaluate(ast.parse(self.scratch, mode="eval").body, {"inputs": inputs, "rows": rows})
+    def scratch_bytes(self, *, inputs: int, rows: int, channels: int | None = None, taps: int = 1) -> int:
+        """Bytes of scratch for a layer of this size; without a window, its `channels` are its inputs."""
+        values = {"inputs": inputs, "rows": rows, "channels": inputs if channels is None else channels, "taps": taps}
+        return _evaluate(ast.parse(self.scratch, mode="eval").body, values)
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,23 @@ def seen(machine: str) -> tuple[str, ...]:
     return tuple(isa.name for isa in table().isas.values() if isa.machine in ("any", machine, _FAMILIES.get(machine)))
 
 
+def source(op: Op, isa: str) -> str:
+    """The file in runtime/ with an ISA's kernel of an op."""
+    return f"{isa}.c" if op.family == "dense" else f"{isa}_{op.family}.c"
+
+
+def sources(isa: str) -> tuple[str, ...]:
+    """All files in runtime/ with kernels of an ISA."""
+    rows = table()
+    return tuple(dict.fromkeys(source(rows.ops[op], isa) for op, of in rows.kernels if of == isa))
+
+
+def isa_of(file: Path) -> Isa | None:
+    """The ISA whose kernels are in a file of runtime/, by its name; None for other files."""
+    isas = table().isas
+    return isas.get(file.stem) or isas.get(file.stem.rpartition("_")[0])
+
+
 def parse(text: str, place: Path, *, runtime: int) -> Table:
     """The table in `text`; rows are one line each. Raises LabcError naming `place` and the line of a row that does not fit."""
     ops: dict[str, Op] = {}
@@ -160,18 +179,18 @@ def _add(rows: dict[K, V], key: K, row: V) -> None:
 
 
 def _op(text: str) -> Op:
-    found = re.fullmatch(r"(\w+), \((.*)\)", text)
+    found = re.fullmatch(r"(\w+), (\w+), \((.*)\)", text)
     if found is None:
-        raise ValueError(f"LABC_OP({text}) is not (op, (parameters))")
+        raise ValueError(f"LABC_OP({text}) is not (op, family, (parameters))")
     parameters = []
-    for part in found[2].split(", "):
+    for part in found[3].split(", "):
         parameter = _PARAMETER.fullmatch(part)
         if parameter is None:
             raise ValueError(f"{found[1]}: {part!r} is not a type and a name")
         parameters.append(Parameter(parameter[1].strip(), parameter[2]))
     if len({p.name for p in parameters}) != len(parameters):
         raise ValueError(f"{found[1]}: two parameters have the same name")
-    return Op(found[1], tuple(parameters))
+    return Op(found[1], found[2], tuple(parameters))
 
 
 def _isa(text: str) -> Isa:
@@ -205,7 +224,7 @@ def _kernel(text: str, ops: Mapping[str, Op], isas: Mapping[str, Isa]) -> Kernel
 
 
 def _evaluate(node: ast.expr, values: Mapping[str, int]) -> int:
-    """A formula that means the same in C and here: + - * / ( ), numbers, `inputs`, `rows`; / rounds down."""
+    """A formula that means the same in C and here: + - * / ( ), numbers, names of `values`; / rounds down."""
     match node:
         case ast.Constant(value=int(value)):
             return value
@@ -219,7 +238,7 @@ def _evaluate(node: ast.expr, values: Mapping[str, int]) -> int:
             return _evaluate(left, values) * _evaluate(right, values)
         case ast.BinOp(left=left, op=ast.Div(), right=right):
             return _evaluate(left, values) // _evaluate(right, values)
-    raise ValueError(f"scratch: {ast.unparse(node)!r} is not made of + - * / ( ), numbers, inputs and rows")
+    raise ValueError(f"scratch: {ast.unparse(node)!r} is not made of + - * / ( ), numbers, inputs, rows, channels and taps")
 
 
 def _complete(ops: Mapping[str, Op], isas: Mapping[str, Isa], kernels: Mapping[tuple[str, str], Kernel], place: Path) -> None:

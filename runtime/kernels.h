@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* Raised whenever a kernel's signature or meaning changes; generated code asserts the number it was made for. */
-#define LABC_RUNTIME 1
+#define LABC_RUNTIME 2
 
 /* Scores are exact because each float operation rounds once, to float. These two settings would change results silently. */
 #ifdef __FAST_MATH__
@@ -41,6 +41,10 @@ static inline uint16_t labc_flash_u16(const uint16_t *at)
 {
     return pgm_read_word(at);
 }
+static inline int16_t labc_flash_i16(const int16_t *at)
+{
+    return (int16_t)pgm_read_word(at);
+}
 static inline uint32_t labc_flash_u32(const uint32_t *at)
 {
     return pgm_read_dword(at);
@@ -72,6 +76,10 @@ static inline uint16_t labc_flash_u16(const uint16_t *at)
 {
     return *at;
 }
+static inline int16_t labc_flash_i16(const int16_t *at)
+{
+    return *at;
+}
 static inline uint32_t labc_flash_u32(const uint32_t *at)
 {
     return *at;
@@ -90,8 +98,21 @@ static inline float labc_flash_f32(const float *at)
 }
 #endif
 
+/*
+ * How a window slides over an image: sizes in pixels, all at least 1 but `top` and `left`, the rows above and columns before the
+ * image. kernels.def says which pixel is which tap.
+ */
+typedef struct {
+    uint32_t height, width, channels; /* of x */
+    uint32_t out_height, out_width;
+    uint32_t kernel_height, kernel_width;
+    uint32_t stride_y, stride_x;
+    uint32_t dilation_y, dilation_x;
+    uint32_t top, left;
+} labc_window;
+
 /* labc_<op>_fn, the type of an op's kernels; then every kernel through it, so a definition that disagrees does not compile. */
-#define LABC_OP(op, parameters) typedef void labc_##op##_fn parameters;
+#define LABC_OP(op, family, parameters) typedef void labc_##op##_fn parameters;
 #define LABC_KERNEL(op, isa, word_bits, lanes, groups, alignment, scratch) labc_##op##_fn labc_##op##_##isa;
 #include "kernels.def"
 

@@ -56,7 +56,8 @@ class Machine:
     def sources(self) -> list[Path]:
         """What the check is compiled from, but for its memory and its main."""
         runtime = folder("runtime")
-        return [runtime / "cpu.c", *(runtime / f"{isa}.c" for isa in self.isas), *(runtime / "check" / f"{name}.c" for name in _CHECK)]
+        kernels = [runtime / file for isa in self.isas for file in tables.sources(isa)]
+        return [runtime / "cpu.c", *kernels, *(runtime / "check" / f"{name}.c" for name in _CHECK)]
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ void labc_check_put_words(const char *const *words);
 
 /* ---- one checker per op: labc_check_<op>(row, kernel, seed, &cases), the first finding or 0 ---- */
 
-#define LABC_OP(op, parameters) uint32_t labc_check_##op(const labc_check_row *row, labc_##op##_fn *kernel, uint32_t seed, uint32_t *cases);
+#define LABC_OP(op, family, parameters) uint32_t labc_check_##op(const labc_check_row *row, labc_##op##_fn *kernel, uint32_t seed, uint32_t *cases);
 #include "../kernels.def"
 
 #endif
