@@ -20,8 +20,9 @@ def vectors(graph: Graph, digest: str) -> tuple[Vector, ...]:
     outputs = graph.types[graph.output].size
     count = max(1, min(MOST, FLASH_BYTES // (entry.size + 4 * outputs + 4)))
     stream = hashlib.shake_256(digest.encode()).digest(count * entry.size)
-    x: Array = np.frombuffer(stream, np.int8 if entry.element == "i8" else np.uint8).reshape(count, entry.size)
+    x: Array = np.frombuffer(stream, np.int8 if entry.element == "i8" else np.uint8).reshape(count, *entry.shape)
     scores = run(graph, x)[graph.output]
     return tuple(
-        Vector(tuple(row.tolist()), tuple(y.view(np.uint32).tolist()), int(np.argmax(y))) for row, y in zip(x, scores, strict=True)
+        Vector(tuple(row.reshape(-1).tolist()), tuple(y.view(np.uint32).tolist()), int(np.argmax(y)))
+        for row, y in zip(x, scores, strict=True)
     )

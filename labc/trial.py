@@ -17,7 +17,7 @@ from labc.check.referee import referee
 from labc.check.runners import ChipRunner, HostRunner, chip
 from labc.driver import Compiled, front, planned, tools_for, write
 from labc.errors import BAD_INPUT, NOT_HERE, LabcError
-from labc.ir import machine
+from labc.ir import machine, pointwise
 from labc.ir.core import Array, Graph
 from labc.passes.ranges import bounds
 from labc.passes.threshold import sums_to_prove
@@ -58,7 +58,7 @@ def check(
     tick = _counter(progress, "reference", len(x))
     first, scores = proof.levels(layers, compiled.machine, x, tick)
     stages = dict(compiled.stages)
-    tick = _counter(progress, "thresholds", sums_to_prove(stages["lower"]))
+    tick = _counter(progress, "thresholds", sums_to_prove(stages["pool"]))
     verdicts = [first, proof.thresholds(stages, compiled.machine, tick)]
     progress("onnxruntime", 0, 0)
     verdicts.append(referee(Path(path), x, scores, compiled.model.notes))
@@ -132,7 +132,7 @@ def benchmark(
     layers = compiled.model.graph
     x = samples.draw(layers.types[layers.input().name], 1, seed)[0].reshape(-1)
     made = planned(compiled, wanted)
-    macs = {node.name: node.weights.type.size for node in compiled.machine.nodes if isinstance(node, machine.MatVec)}
+    macs = products(compiled.machine)
     with tempfile.TemporaryDirectory(prefix="labc-bench-", ignore_cleanup_errors=True) as work:
         progress("building", 0, 0)
         loaded = library.load(write(made, tools, Path(work) / "library"))
@@ -152,13 +152,25 @@ def benchmark(
     )
 
 
+def products(graph: Graph) -> dict[str, int]:
+    """Multiplications of each layer of machine IR: of its weights, once per output pixel, taps outside the image counted too."""
+    types = graph.types
+    sums = (node for node in graph.nodes if isinstance(node, machine.Sums))
+    return {node.name: node.weights.type.size * types[node.name].size // types[node.name].shape[0] for node in sums}
+
+
 def dead_channels(graph: Graph) -> int:
     """How many channels of machine IR have a sign that no input can change."""
     dead = 0
     for node in graph.nodes:
-        if isinstance(node, machine.SignMatVecThreshold | machine.ByteMatVecThreshold):
-            low, high = bounds(graph, node)
-            dead += int(((node.thresholds.array <= low) | (node.thresholds.array > high)).sum())
+        match node:
+            case pointwise.Threshold():
+                low, high = bounds(graph, node.inputs[0])
+            case machine.MatVecThreshold() | machine.ConvThreshold() | machine.DepthwiseThreshold():
+                low, high = node.bounds(graph.types[node.inputs[0]].element)
+            case _:
+                continue
+        dead += int(((node.thresholds.array <= low) | (node.thresholds.array > high)).sum())
     return dead
 
 

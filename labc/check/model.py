@@ -10,12 +10,14 @@ import numpy as np
 from labc import reference
 from labc.check import Verdict, equal
 from labc.errors import LabcError
-from labc.ir.core import Array, Graph
+from labc.ir.core import DTYPES, Array, Graph
 from labc.ir.layers import ArgMax, Sign
+from labc.ir.windows import image
 from labc.passes.threshold import prove
 from labc.plan.core import Level, Slot
 
-BATCH = 512  # inputs in memory at a time
+BATCH = 512  # inputs in memory at a time, and less where a network's values are large
+_VALUES = 1 << 25  # as many values of a graph as are kept at a time
 
 
 class Runner(Protocol):
@@ -44,10 +46,11 @@ def levels(layers: Graph, machine: Graph, x: Array, tick: Callable[[int], None] 
     last = layers.by_name[layers.output]
     value = last.inputs[0] if isinstance(last, ArgMax) else layers.output
     outputs, differ, where = [], 0, ""
-    for i in range(0, len(x), BATCH):
-        piece = x[i : i + BATCH]
+    batch = max(1, min(BATCH, _VALUES // sum(type_.size for type_ in layers.types.values())))
+    for i in range(0, len(x), batch):
+        piece = x[i : i + batch]
         want = reference.run(layers, piece)[value]
-        got = reference.run(machine, piece.reshape(len(piece), -1))[machine.output]
+        got = reference.run(machine, _entering(machine, piece))[machine.output]
         outputs.append(want)
         wrong = np.argwhere(bits(want) != bits(got))
         if len(wrong) and not where:
@@ -59,7 +62,7 @@ def levels(layers: Graph, machine: Graph, x: Array, tick: Callable[[int], None] 
 
 def thresholds(stages: dict[str, Graph], machine: Graph, tick: Callable[[int], None] = lambda n: None) -> Verdict:
     """Every threshold against the layers it came from, on every sum its layer can reach."""
-    lowered = stages["lower"]
+    lowered = stages["pool"]
     channels = sum(lowered.types[node.name].size for node in lowered.nodes if isinstance(node, Sign))
     if not channels:
         return Verdict("thresholds", "passed", "the network has none")
@@ -102,21 +105,31 @@ def first_difference(runner: Runner, level: Level, machine: Graph, x: Array, sco
     if not wrong.any():
         return "the library whose values are all kept gives the right scores: buffers overlap that must not"
     at = int(np.argmax(wrong))
-    values = reference.run(machine, flat[at : at + 1])
+    values = reference.run(machine, _entering(machine, flat[at : at + 1]))
     arena = runner.arena(flat[at])
     for slot in (slot for slot in level.slots if slot.name in values):  # not scratch
         want, got = values[slot.name][0], _unpack(slot, arena)
-        bad = np.flatnonzero(got != want)
+        bad = np.argwhere(got != want)
         if len(bad):
-            channel = int(bad[0])
-            return f"{slot.name}, channel {channel} of input {at}: got {int(got[channel])}, want {int(want[channel])}"
+            first = tuple(int(i) for i in bad[0])
+            pixel = f", row {first[1]}, column {first[2]}" if len(first) == 3 else f", column {first[1]}" if len(first) == 2 else ""
+            return f"{slot.name}, channel {first[0]}{pixel} of input {at}: got {int(got[first])}, want {int(want[first])}"
     return f"{machine.output} of input {at}: every value before it is right"
 
 
+def _entering(machine: Graph, x: Array) -> Array:
+    """Inputs of any shape as machine IR takes them."""
+    return x.reshape(len(x), *machine.types[machine.input().name].shape)
+
+
 def _unpack(slot: Slot, arena: bytes) -> Array:
+    """A value from the arena, in its own shape: there, images lie pixel by pixel."""
     from labc.bits import unpack_signs
 
     raw = arena[slot.offset : slot.offset + slot.bytes]
+    count, height, width = image(slot.shape)
     if slot.element == "sign":
-        return unpack_signs(np.frombuffer(raw, np.uint32), slot.count)
-    return np.frombuffer(raw, {"u8": np.uint8, "i8": np.int8, "i32": np.int32}[slot.element])
+        pixels = unpack_signs(np.frombuffer(raw, "<u4").astype(np.uint32).reshape(height * width, -1), count)
+    else:
+        pixels = np.frombuffer(raw, DTYPES[slot.element].newbyteorder("<")).reshape(height * width, count)
+    return np.ascontiguousarray(pixels.T).reshape(slot.shape)

@@ -1,44 +1,126 @@
 """Machine IR: what a processor does. Integer sums, thresholds, tables; on no machine yet.
 
-A node that is one kernel call has two things more: `op`, its row in runtime/kernels.def, and `operands()`, what goes into
-the row's parameters, by name. An operand is the name of a value, an integer, or a constant; constants of signs are packed
-by the plan in the chosen kernel's layout.
+A node that is one kernel call says which row of runtime/kernels.def it is (`op`) and what goes into the row's parameters, by name
+(`operands`). An operand is the name of a value, an integer, a window, or a constant; constants of signs are packed by the plan in the
+chosen kernel's layout.
+
+Values of images keep the shapes of the layers, [C, H, W]; that they lie in memory pixel by pixel is the plan's business. Only the
+network's input comes channel by channel, until `Interleave`.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
+from labc.ir import layers
 from labc.ir.core import Array, Const, Element, Node, Type, expect, matching
-from labc.ir.layers import Affine, Input, Requantize, integer_product
+from labc.ir.layers import Affine, Requantize, integer_product
+from labc.ir.windows import Window, channels, image
 
-Operand = str | int | Const
+# Of a value of each element: the least and the greatest there is.
+EXTREMES: dict[Element, tuple[int, int]] = {"sign": (-1, 1), "u8": (0, 255), "i8": (-128, 127), "i16": (-32768, 32767)}
+KINDS = {"sign": "sign", "u8": "byte", "i8": "byte", "i16": "word", "i32": "sum"}  # the table's words for elements
+
+
+@dataclass(frozen=True)
+class Place:
+    """A window over an image of given size, as a kernel is told: what labc_window of runtime/kernels.h holds."""
+
+    channels: int
+    height: int
+    width: int
+    out_height: int
+    out_width: int
+    window: Window
+
+    @staticmethod
+    def of(window: Window, seen: Type) -> Place:
+        """The window over a value of type `seen`."""
+        channels_, height, width = image(seen.shape)
+        return Place(channels_, height, width, *window.output(height, width), window)
+
+
+Operand = str | int | Const | Place
 
 
 @dataclass(frozen=True)
 class KernelCall(Node):
     """A node that is one row of the kernel table."""
 
-    op: ClassVar[str]
+    @abstractmethod
+    def op(self, *types: Type) -> str:
+        """The row of the kernel table, given the types of the inputs."""
 
     @abstractmethod
     def operands(self, *types: Type) -> dict[str, Operand]:
         """Parameter name in kernels.def → operand, given the types of the inputs."""
 
+    def in_place(self) -> bool:
+        """Whether the result may lie where an input of its type did."""
+        return False
+
 
 @dataclass(frozen=True)
-class MatVec(KernelCall):
-    """y = W x with W [N, K] of signs: exact integer sums. The base of the kernels that begin with one."""
+class Sums(KernelCall):
+    """Exact sums of signs or bytes with weights of signs, per output channel. The base of the kernels that begin with them.
+
+    `weights`: [N, …]; what row n holds is summed into output channel n.
+    """
 
     weights: Const
-    elements: ClassVar[tuple[Element, ...]]
+
+    def row_inputs(self) -> int:
+        """How many weights a row has."""
+        return self.weights.type.size // self.weights.type.shape[0]
+
+    def bounds(self, element: Element) -> tuple[Array, Array]:
+        """The least and greatest sum of each row, int64 [N], over all inputs of `element`."""
+        least, greatest = EXTREMES[element]
+        plus = (self.weights.array > 0).reshape(len(self.weights.array), -1).sum(axis=1, dtype=np.int64)
+        minus = self.row_inputs() - plus
+        low, high = least * plus - greatest * minus, greatest * plus - least * minus
+        return np.minimum(low, 0) if self.skips() else low, np.maximum(high, 0) if self.skips() else high
+
+    def skips(self) -> bool:
+        """Whether a sum may have less than all of its terms: at the border of an image."""
+        return False
+
+    @abstractmethod
+    def with_weights(self, weights: Const) -> Sums:
+        """The same node with other weights of the same shape."""
+
+
+def _threshold(node: Node, sums: Type, thresholds: Const) -> Type:
+    matching(node, sums, thresholds=thresholds)
+    return Type("sign", sums.shape)
+
+
+def _at_least(x: Array, thresholds: Const) -> Array:
+    return np.where(x >= channels(thresholds.array, x.ndim - 1), np.int8(1), np.int8(-1))
+
+
+def _read(element: Element) -> dict[str, Operand]:
+    """How bytes are to be read: as 0..255 or as -128..127; signs need no telling."""
+    return {} if element == "sign" else {"offset": 128 if element == "i8" else 0}
+
+
+def rounded(b: Const, shift: int) -> Const:
+    """b with the rounding half in it: the kernel adds one constant."""
+    return Const("i64", b.array + (1 << (shift - 1)))
+
+
+# ---- matrices times vectors ----
+
+
+@dataclass(frozen=True)
+class MatVec(Sums):
+    """y = W x with W [N, K] of signs: in [−K, K] for signs, [−255K, 255K] for bytes."""
 
     def infer(self, *types: Type) -> Type:
-        seen = expect(self, types, elements=self.elements, rank=1)
+        seen = expect(self, types, elements=layers.INTEGERS, rank=1)
         rows, inputs = self.weights.type.shape
         if seen.shape != (inputs,):
             raise self.fail(f"{seen.shape[0]} inputs, weights expect {inputs}", "this is a fault in labc; please report it")
@@ -47,64 +129,36 @@ class MatVec(KernelCall):
     def evaluate(self, *arrays: Array) -> Array:
         return integer_product(arrays[0], self.weights.array)
 
-    def bounds(self, element: Element) -> tuple[Array, Array]:
-        """The least and greatest sum of each row, int64 [N], over all inputs of `element`."""
-        least, greatest = {"sign": (-1, 1), "u8": (0, 255), "i8": (-128, 127)}[element]
-        plus = (self.weights.array > 0).sum(axis=1, dtype=np.int64)
-        minus = self.weights.type.shape[1] - plus
-        return least * plus - greatest * minus, greatest * plus - least * minus
+    def with_weights(self, weights: Const) -> MatVec:
+        return MatVec(self.name, self.inputs, weights)
+
+    def op(self, *types: Type) -> str:
+        return f"{KINDS[types[0].element]}_matvec_sums"
 
     def operands(self, *types: Type) -> dict[str, Operand]:
         rows, inputs = self.weights.type.shape
         base: dict[str, Operand] = {"x": self.inputs[0], "w": self.weights, "inputs": inputs, "rows": rows, "y": self.name}
-        return base if types[0].element == "sign" else base | {"offset": 128 if types[0].element == "i8" else 0}
+        return base | _read(types[0].element)
 
 
 @dataclass(frozen=True)
-class SignMatVec(MatVec):
-    """Sums of signs times signs: y = W x, in [−K, K]."""
-
-    op = "sign_matvec_sums"
-    elements = ("sign",)
-
-
-@dataclass(frozen=True)
-class ByteMatVec(MatVec):
-    """Sums of bytes times signs: y = W x, in [−255K, 255K]."""
-
-    op = "byte_matvec_sums"
-    elements = ("u8", "i8")
-
-
-@dataclass(frozen=True)
-class Threshold(Node):
-    """+1 where x ≥ thresholds, else −1, per channel."""
+class MatVecThreshold(MatVec):
+    """MatVec, then Threshold without flips."""
 
     thresholds: Const
 
     def infer(self, *types: Type) -> Type:
-        seen = expect(self, types, elements=("i32",))
-        matching(self, seen, thresholds=self.thresholds)
-        return Type("sign", seen.shape)
+        return _threshold(self, super().infer(*types), self.thresholds)
 
     def evaluate(self, *arrays: Array) -> Array:
-        return np.where(arrays[0] >= self.thresholds.array, np.int8(1), np.int8(-1))
+        return _at_least(super().evaluate(*arrays), self.thresholds)
 
-
-@dataclass(frozen=True)
-class SignMatVecThreshold(SignMatVec):
-    """SignMatVec, then Threshold."""
-
-    thresholds: Const
-    op = "sign_matvec_threshold"
-
-    def infer(self, *types: Type) -> Type:
-        return Threshold(self.name, self.inputs, self.thresholds).infer(super().infer(*types))
-
-    def evaluate(self, *arrays: Array) -> Array:
-        return Threshold(self.name, self.inputs, self.thresholds).evaluate(super().evaluate(*arrays))
+    def op(self, *types: Type) -> str:
+        return f"{KINDS[types[0].element]}_matvec_threshold"
 
     def operands(self, *types: Type) -> dict[str, Operand]:
+        if types[0].element != "sign":
+            return super().operands(*types) | {"thresholds": self.thresholds}
         # With D disagreeing positions of K the sum is K − 2D, so sum ≥ T ⇔ D ≤ (K − T)/2, and D is an integer: take the floor.
         # −K ≤ T ≤ K + 1 gives −1 ≤ limit ≤ K.
         limits = (self.weights.type.shape[1] - self.thresholds.array.astype(np.int64)) // 2
@@ -112,30 +166,12 @@ class SignMatVecThreshold(SignMatVec):
 
 
 @dataclass(frozen=True)
-class ByteMatVecThreshold(ByteMatVec):
-    """ByteMatVec, then Threshold."""
-
-    thresholds: Const
-    op = "byte_matvec_threshold"
-
-    def infer(self, *types: Type) -> Type:
-        return Threshold(self.name, self.inputs, self.thresholds).infer(super().infer(*types))
-
-    def evaluate(self, *arrays: Array) -> Array:
-        return Threshold(self.name, self.inputs, self.thresholds).evaluate(super().evaluate(*arrays))
-
-    def operands(self, *types: Type) -> dict[str, Operand]:
-        return super().operands(*types) | {"thresholds": self.thresholds}
-
-
-@dataclass(frozen=True)
-class ByteMatVecRequantize(ByteMatVec):
-    """ByteMatVec, then Requantize."""
+class MatVecRequantize(MatVec):
+    """MatVec on bytes, then Requantize to u8."""
 
     m: Const
     b: Const
     shift: int
-    op = "byte_matvec_requantize"
 
     def infer(self, *types: Type) -> Type:
         return Requantize(self.name, self.inputs, self.m, self.b, self.shift).infer(super().infer(*types))
@@ -143,17 +179,155 @@ class ByteMatVecRequantize(ByteMatVec):
     def evaluate(self, *arrays: Array) -> Array:
         return Requantize(self.name, self.inputs, self.m, self.b, self.shift).evaluate(super().evaluate(*arrays))
 
+    def op(self, *types: Type) -> str:
+        return "byte_matvec_requantize"
+
     def operands(self, *types: Type) -> dict[str, Operand]:
-        # The kernel adds one constant, so the rounding half goes into it.
-        rounded = Const("i64", self.b.array + (1 << (self.shift - 1)))
-        return super().operands(*types) | {"m": self.m, "b": rounded, "shift": self.shift}
+        return super().operands(*types) | {"m": self.m, "b": rounded(self.b, self.shift), "shift": self.shift}
+
+
+# ---- convolutions ----
+
+
+@dataclass(frozen=True)
+class Conv(Sums):
+    """Sums over a window: weights [N, C, kh, kw] of signs; a tap outside the image adds 0."""
+
+    window: Window
+
+    def channel_groups(self) -> int:
+        """How many groups of input channels are summed apart."""
+        return 1
+
+    def infer(self, *types: Type) -> Type:
+        (seen,) = types
+        shape = seen.shape if len(seen.shape) > 1 else (seen.shape[0], 1, 1)
+        weights = self.weights if len(shape) == 3 else Const("sign", self.weights.array[:, :, 0])
+        return layers.Conv(self.name, self.inputs, weights, self.window, self.channel_groups()).infer(Type(seen.element, shape))
+
+    def evaluate(self, *arrays: Array) -> Array:
+        (x,) = arrays
+        x = x if x.ndim > 2 else x[:, :, None, None]
+        weights = self.weights if x.ndim == 4 else Const("sign", self.weights.array[:, :, 0])
+        return layers.Conv(self.name, self.inputs, weights, self.window, self.channel_groups()).evaluate(x)
+
+    def skips(self) -> bool:
+        return any(self.window.pads)
+
+    def with_weights(self, weights: Const) -> Conv:
+        return Conv(self.name, self.inputs, weights, self.window)
+
+    def op(self, *types: Type) -> str:
+        return f"{KINDS[types[0].element]}_conv_sums"
+
+    def operands(self, *types: Type) -> dict[str, Operand]:
+        rows, channels_, *_ = self.weights.type.shape
+        # Pixel by pixel, as images lie in memory; a tap of signs is filled up to whole words by the plan, one of bytes is not.
+        taps = self.weights.array.transpose(0, 2, 3, 1)
+        shape = (rows, self.window.taps, channels_) if types[0].element == "sign" else (rows, self.window.taps * channels_)
+        base: dict[str, Operand] = {"x": self.inputs[0], "w": Const("sign", taps.reshape(shape)), "window": Place.of(self.window, types[0])}
+        return base | {"rows": rows, "y": self.name} | _read(types[0].element)
+
+
+@dataclass(frozen=True)
+class ConvThreshold(Conv):
+    """Conv, then Threshold without flips."""
+
+    thresholds: Const
+
+    def infer(self, *types: Type) -> Type:
+        return _threshold(self, super().infer(*types), self.thresholds)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return _at_least(super().evaluate(*arrays), self.thresholds)
+
+    def op(self, *types: Type) -> str:
+        return f"{KINDS[types[0].element]}_conv_threshold"
+
+    def operands(self, *types: Type) -> dict[str, Operand]:
+        if types[0].element != "sign":
+            return super().operands(*types) | {"thresholds": self.thresholds}
+        return super().operands(*types) | {"limits": Const("i32", self.row_inputs() - self.thresholds.array.astype(np.int64))}
+
+
+@dataclass(frozen=True)
+class ConvRequantize(Conv):
+    """Conv on bytes, then Requantize to u8."""
+
+    m: Const
+    b: Const
+    shift: int
+
+    def infer(self, *types: Type) -> Type:
+        return Requantize(self.name, self.inputs, self.m, self.b, self.shift).infer(super().infer(*types))
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return Requantize(self.name, self.inputs, self.m, self.b, self.shift).evaluate(super().evaluate(*arrays))
+
+    def op(self, *types: Type) -> str:
+        return "byte_conv_requantize"
+
+    def operands(self, *types: Type) -> dict[str, Operand]:
+        return super().operands(*types) | {"m": self.m, "b": rounded(self.b, self.shift), "shift": self.shift}
+
+
+@dataclass(frozen=True)
+class Depthwise(Conv):
+    """Sums over a window of one channel: weights [N, 1, kh, kw], output channel n reads input channel n / (N / C)."""
+
+    groups: int
+
+    def channel_groups(self) -> int:
+        return self.groups
+
+    def with_weights(self, weights: Const) -> Depthwise:
+        return Depthwise(self.name, self.inputs, weights, self.window, self.groups)
+
+    def op(self, *types: Type) -> str:
+        return f"{KINDS[types[0].element]}_depthwise_sums"
+
+    def operands(self, *types: Type) -> dict[str, Operand]:
+        rows = self.weights.type.shape[0]
+        taps = Const("sign", self.weights.array.reshape(rows, -1).T)
+        base: dict[str, Operand] = {"x": self.inputs[0], "w": taps, "window": Place.of(self.window, types[0])}
+        return base | {"rows": rows, "y": self.name} | _read(types[0].element)
+
+
+@dataclass(frozen=True)
+class DepthwiseThreshold(Depthwise):
+    """Depthwise on signs, then Threshold without flips."""
+
+    thresholds: Const
+
+    def infer(self, *types: Type) -> Type:
+        return _threshold(self, super().infer(*types), self.thresholds)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return _at_least(super().evaluate(*arrays), self.thresholds)
+
+    def op(self, *types: Type) -> str:
+        return "sign_depthwise_threshold"
+
+    def operands(self, *types: Type) -> dict[str, Operand]:
+        return super().operands(*types) | {"limits": Const("i32", self.row_inputs() - self.thresholds.array.astype(np.int64))}
+
+
+# ---- the end of a network ----
 
 
 @dataclass(frozen=True)
 class Scores(Affine, KernelCall):
-    """The network's scores: Affine on the last sums."""
+    """The network's scores: Affine on the last sums, one per channel."""
 
-    op = "affine"
+    def infer(self, *types: Type) -> Type:
+        seen = expect(self, types, elements=("i32",))
+        return super().infer(Type(seen.element, (seen.size,)))
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return super().evaluate(arrays[0].reshape(len(arrays[0]), -1))
+
+    def op(self, *types: Type) -> str:
+        return "affine"
 
     def operands(self, *types: Type) -> dict[str, Operand]:
         return {"x": self.inputs[0], "s": self.s, "t": self.t, "rows": types[0].size, "y": self.name}
@@ -163,8 +337,6 @@ class Scores(Affine, KernelCall):
 class ScoresArgMax(Scores):
     """The class: the index of the largest score, the lowest on ties."""
 
-    op = "affine_argmax"
-
     def infer(self, *types: Type) -> Type:
         super().infer(*types)
         return Type("i32", (1,))
@@ -173,19 +345,5 @@ class ScoresArgMax(Scores):
         y: Array = np.argmax(super().evaluate(*arrays), axis=1).astype(np.int32)[:, None]
         return y
 
-
-__all__ = [
-    "ByteMatVec",
-    "ByteMatVecRequantize",
-    "ByteMatVecThreshold",
-    "Input",
-    "KernelCall",
-    "MatVec",
-    "Operand",
-    "Requantize",
-    "Scores",
-    "ScoresArgMax",
-    "SignMatVec",
-    "SignMatVecThreshold",
-    "Threshold",
-]
+    def op(self, *types: Type) -> str:
+        return "affine_argmax"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from labc.errors import LabcError
-from labc.ir import layers, machine
+from labc.ir import layers, machine, pointwise
 from labc.ir.core import Graph, Node
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,127}")
@@ -30,22 +30,38 @@ LAYERS: frozenset[type[Node]] = frozenset(
         layers.ArgMax,
     }
 )
-# Between lowering and fusion: sums, thresholds and requantization stand apart.
-SUMS: frozenset[type[Node]] = frozenset(
-    {layers.Input, machine.SignMatVec, machine.ByteMatVec, machine.Scores, layers.Requantize, layers.Affine, layers.Sign}
-)
-THRESHOLDED: frozenset[type[Node]] = (SUMS - {layers.Sign, layers.Affine}) | {machine.Threshold}
-MACHINE: frozenset[type[Node]] = frozenset(
+_EITHER: frozenset[type[Node]] = frozenset(  # from lowering to the end
     {
         layers.Input,
-        machine.SignMatVec,
-        machine.ByteMatVec,
-        machine.SignMatVecThreshold,
-        machine.ByteMatVecThreshold,
-        machine.ByteMatVecRequantize,
+        machine.MatVec,
+        machine.Conv,
+        machine.Depthwise,
         machine.Scores,
+        pointwise.Interleave,
+        pointwise.View,
+        pointwise.MaxPool,
+        pointwise.AddPool,
+        pointwise.Widen,
+        pointwise.Add,
+        pointwise.Clip,
+        pointwise.PRelu,
+        pointwise.Join,
+        pointwise.Slice,
+        pointwise.Pad,
     }
 )
+# Between lowering and fusion sums, thresholds and requantization stand apart; before `threshold`, floats stand between sums and signs.
+SUMS: frozenset[type[Node]] = _EITHER | {layers.Requantize, layers.Affine, layers.Sign, layers.Relu, layers.PRelu, layers.Clip}
+THRESHOLDED: frozenset[type[Node]] = _EITHER | {layers.Requantize, pointwise.Threshold}
+MACHINE: frozenset[type[Node]] = _EITHER | {
+    pointwise.Threshold,
+    pointwise.Requantize,
+    machine.MatVecThreshold,
+    machine.MatVecRequantize,
+    machine.ConvThreshold,
+    machine.ConvRequantize,
+    machine.DepthwiseThreshold,
+}
 
 
 def verify(graph: Graph, legal: frozenset[type[Node]], after: str) -> None:
@@ -54,8 +70,8 @@ def verify(graph: Graph, legal: frozenset[type[Node]], after: str) -> None:
     for node in graph.nodes:
         if type(node) not in legal:
             raise LabcError(
-                f"{node.name}: a {node.kind()} cannot stand here after {after}; labc builds chains of dense layers with a "
-                "batch norm or affine, then Sign or a requantized ReLU - see docs/limits.md"
+                f"{node.name}: a {node.kind()} cannot stand here after {after}; labc builds dense and convolutional layers "
+                "with a batch norm or affine, then Sign or requantized activations - see docs/limits.md"
             )
         if not _NAME.fullmatch(node.name):
             raise LabcError(f"{node.name!r}: not a plain name after {after}; rename the node")

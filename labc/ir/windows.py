@@ -51,13 +51,14 @@ class Window:
 
     def covers(self, height: int, width: int) -> bool:
         """Whether every window has a tap inside the image."""
-        return all(
-            any(0 <= i * stride + tap * dilation - before < extent for tap in range(kernel))
-            for extent, count, kernel, stride, dilation, before in zip(
-                (height, width), self.output(height, width), self.kernel, self.stride, self.dilation, self.pads[:2], strict=True
-            )
-            for i in range(count)
-        )
+        for extent, count, kernel, stride, dilation, before in zip(
+            (height, width), self.output(height, width), self.kernel, self.stride, self.dilation, self.pads[:2], strict=True
+        ):
+            start = np.arange(count) * stride - before
+            tap = np.maximum(0, -(start // dilation))  # the first one that is not above, or left of, the image
+            if np.any(tap >= kernel) or np.any(start + tap * dilation >= extent):
+                return False
+        return True
 
     def views(self, x: Array, fill: int | float) -> Iterator[tuple[int, int, Array]]:
         """(a, b, what tap (a, b) of every output pixel sees: [batch, C, H', W']); `fill` outside the image. x: [batch, C, H, W]."""

@@ -8,6 +8,7 @@ from labc.ir import spec
 from labc.ir.core import Graph, Node
 from labc.passes.fuse import fuse
 from labc.passes.lower import lower
+from labc.passes.pool import pool
 from labc.passes.threshold import threshold
 
 Pass = Callable[[Graph], Graph]
@@ -15,6 +16,7 @@ Watch = Callable[[str, Graph, Graph], None]
 
 PIPELINE: tuple[tuple[Pass, frozenset[type[Node]]], ...] = (
     (lower, spec.SUMS),  # first: everything after it may rely on integer sums of known range
+    (pool, spec.SUMS),  # before thresholds, which then are those of a convolution and fuse with it
     (threshold, spec.THRESHOLDED),  # before fusion, so that an affine and its sign are still apart and can be evaluated
     (fuse, spec.MACHINE),  # last: what is left is one kernel call per node
 )

@@ -1,21 +1,23 @@
-"""What the passes need to know of ranges: the sums a layer can reach, and whether an affine stays finite on them."""
+"""What the passes need to know of graphs: the integers that a value can reach, and which nodes the result depends on."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from labc.ir import layers, machine, pointwise
 from labc.ir.core import Array, Graph, Node
-from labc.ir.machine import MatVec
+from labc.ir.windows import image
 
 LARGEST_SUM = (1 << 24) - 1  # every integer up to here is a float32, so the affine's conversion is exact
 
 
-def bounds(graph: Graph, node: MatVec) -> tuple[Array, Array]:
-    """The least and greatest reachable sum of each row, int64 [N].
+def bounds(graph: Graph, name: str) -> tuple[Array, Array]:
+    """The least and greatest integer that each channel of a value can reach, int64 [C], from the ranges of the inputs alone.
 
     Raises LabcError naming the layer if a sum can leave ±(2²⁴ − 1).
     """
-    low, high = node.bounds(graph.types[node.inputs[0]].element)
+    node = graph.by_name[name]
+    low, high = _bounds(graph, node)
     if max(-int(low.min()), int(high.max())) > LARGEST_SUM:
         raise node.fail(
             f"a sum can reach {max(-int(low.min()), int(high.max()))}, the largest exact one is {LARGEST_SUM}", "split the layer's inputs"
@@ -23,20 +25,54 @@ def bounds(graph: Graph, node: MatVec) -> tuple[Array, Array]:
     return low, high
 
 
-def walk(chain: tuple[Node, ...], sums: Array) -> Array:
-    """`sums` [m, N] through the nodes of `chain`, each evaluated as the reference does."""
+def _bounds(graph: Graph, node: Node) -> tuple[Array, Array]:
+    type_ = graph.types[node.name]
+    if type_.element in machine.EXTREMES:
+        low, high = (np.full(type_.shape[0], end, np.int64) for end in machine.EXTREMES[type_.element])
+        return low, high
+    match node:
+        case machine.Sums():
+            return node.bounds(graph.types[node.inputs[0]].element)
+        case pointwise.AddPool():
+            low, high = bounds(graph, node.inputs[0])
+            taps = node.window.taps
+            outside = any(node.window.pads)
+            return np.minimum(low * taps, 0) if outside else low * taps, np.maximum(high * taps, 0) if outside else high * taps
+        case pointwise.View():
+            low, high = bounds(graph, node.inputs[0])
+            _, height, width = image(graph.types[node.inputs[0]].shape)
+            return np.tile(low, height * width), np.tile(high, height * width)
+        case pointwise.Join():
+            ends = [bounds(graph, name) for name in node.inputs]
+            return np.concatenate([low for low, _ in ends]), np.concatenate([high for _, high in ends])
+        case pointwise.Slice():
+            low, high = bounds(graph, node.inputs[0])
+            return low[node.first : node.first + node.count], high[node.first : node.first + node.count]
+        case pointwise.MaxPool() | pointwise.Widen():
+            return bounds(graph, node.inputs[0])
+    raise node.fail(f"a {node.kind()} is not integers", "put a dense or convolutional layer before it")
+
+
+def walk(chain: tuple[Node, ...], values: Array) -> Array:
+    """`values` [m, C] through the nodes of `chain`, each evaluated as the reference does."""
     for node in chain:
-        sums = node.evaluate(sums)
-    return sums
+        values = node.evaluate(values)
+    return values
 
 
 def require_finite(chain: tuple[Node, ...], low: Array, high: Array) -> None:
-    """Raise LabcError naming the first node of `chain` that is not finite at both ends of the range.
+    """Raise LabcError naming the first node of `chain` that is not finite at both ends of the range, or not monotone.
 
-    Every node of a chain is monotone per channel (one multiply by a constant, one addition), so finite ends mean finite between.
+    Every node of a chain is monotone per channel (one multiply by a constant, one addition, a bend upwards), so finite ends mean finite
+    between.
     """
     ends = np.stack([low, high]).astype(np.int32)
     for node in chain:
+        if isinstance(node, layers.PRelu) and (node.slopes.array < 0).any():
+            raise node.fail(
+                f"falls and rises: its slope in channel {int(np.argmin(node.slopes.array))} is negative",
+                "a sign behind it needs slopes of at least 0; clamp them in training",
+            )
         ends = node.evaluate(ends)
         bad = np.argwhere(~np.isfinite(ends))
         if len(bad):
@@ -45,3 +81,14 @@ def require_finite(chain: tuple[Node, ...], low: Array, high: Array) -> None:
                 f"overflows float32: {ends[end, channel]} in channel {channel} at the {('least', 'greatest')[end]} sum",
                 "the batch norm's parameters are too large; retrain or rescale the layer",
             )
+
+
+def needed(graph: Graph) -> Graph:
+    """The graph without nodes that its result does not depend on; the network's input stays."""
+    names = {graph.output}
+    kept: list[Node] = []
+    for node in reversed(graph.nodes):
+        if node.name in names or isinstance(node, layers.Input):
+            names.update(node.inputs)
+            kept.append(node)
+    return graph if len(kept) == len(graph.nodes) else Graph(tuple(reversed(kept)), graph.output)

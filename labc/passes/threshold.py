@@ -1,7 +1,7 @@
 """An affine map and a sign become one integer comparison.
 
 Before:  %a = affine(%fc1, s, t)   %sign1 = sign(%a)
-After:   %sign1 = threshold(%fc1, thresholds)           (rows of %fc1 whose affine falls are negated)
+After:   %sign1 = threshold(%fc1, thresholds, flips)           (rows of %fc1 whose affine falls are negated, or their signs flipped)
 
 Thresholds are found by bisection on the layers' own `evaluate`, not by algebra: rounding in t/s moves a threshold by one
 where a sum falls on it, and a dead channel has no s to divide by. Each step of the chain is monotone per channel in float32
@@ -14,51 +14,50 @@ from collections.abc import Callable
 
 import numpy as np
 
-from labc.ir import layers, machine
+from labc.ir import layers, machine, pointwise
 from labc.ir.core import Array, Const, Graph, Node
-from labc.passes.ranges import bounds, require_finite, walk
+from labc.passes.ranges import bounds, needed, require_finite, walk
 
 
 def threshold(graph: Graph) -> Graph:
-    """Every Sign behind a layer's sums → Threshold. Raises LabcError naming a layer whose affine overflows."""
+    """Every Sign behind integers → Threshold. Raises LabcError naming a layer whose affine overflows."""
     replaced: dict[str, Node] = {}
-    dropped: set[str] = set()
     for node in graph.nodes:
         if isinstance(node, layers.Sign):
-            sums, chain = chain_of(graph, node)
-            low, high = bounds(graph, sums)
+            source, chain = chain_of(graph, node)
+            low, high = bounds(graph, source.name)
             require_finite(chain[:-1], low, high)
             falling, thresholds = bisect(chain, low, high)
-            signs = np.where(falling, -1, 1).astype(np.int8)[:, None]
-            replaced[sums.name] = type(sums)(sums.name, sums.inputs, Const("sign", sums.weights.array * signs))
-            replaced[node.name] = machine.Threshold(node.name, (sums.name,), Const("i32", thresholds))
-            dropped |= {link.name for link in chain[:-1]}
+            flips = np.full(len(low), -1)
+            if isinstance(source, machine.Sums) and len(graph.users[source.name]) == 1:
+                signs = np.where(falling, -1, 1).astype(np.int8).reshape(-1, *[1] * (source.weights.array.ndim - 1))
+                replaced[source.name] = source.with_weights(Const("sign", source.weights.array * signs))
+            else:
+                # −x ≥ T is x ≤ −T, which is not x ≥ 1 − T.
+                thresholds, flips = np.where(falling, 1 - thresholds, thresholds), np.where(falling, 1, -1)
+            held = Const("i32", thresholds)
+            replaced[node.name] = pointwise.Threshold(node.name, (source.name,), held, Const("sign", flips))
     if not replaced:
         return graph
-    return Graph(tuple(replaced.get(node.name, node) for node in graph.nodes if node.name not in dropped), graph.output)
+    return needed(Graph(tuple(replaced.get(node.name, node) for node in graph.nodes), graph.output))
 
 
-def chain_of(graph: Graph, sign: layers.Sign) -> tuple[machine.MatVec, tuple[Node, ...]]:
-    """The sums a Sign depends on, and the nodes from there up to and including the Sign.
-
-    Raises LabcError if a value on the way has other readers, or the chain does not begin at a layer's sums.
-    """
+def chain_of(graph: Graph, sign: layers.Sign) -> tuple[Node, tuple[Node, ...]]:
+    """The integers a Sign depends on, and the nodes from there up to and including the Sign. Raises LabcError if there are none."""
     chain: list[Node] = [sign]
     while True:
         node = graph.by_name[chain[0].inputs[0]]
-        if len(graph.users[node.name]) != 1:
-            raise node.fail("its value is read more than once", "give each sign its own batch norm")
-        if isinstance(node, machine.MatVec):
+        if graph.types[node.name].element != "f32":
             return node, tuple(chain)
-        if not isinstance(node, layers.Affine):
-            raise sign.fail(f"follows a {node.kind()}, not a layer's sums", "put a dense layer before it")
+        if not isinstance(node, layers.Affine | layers.PRelu | layers.Clip | layers.Relu):
+            raise sign.fail(f"follows a {node.kind()} of float32 values that is read more than once", "give each sign its own pool")
         chain.insert(0, node)
 
 
 def bisect(chain: tuple[Node, ...], low: Array, high: Array) -> tuple[Array, Array]:
-    """Which channels fall, bool [N], and T, int64 [N]: the chain's sign is +1 ⇔ sum ≥ T, or, falling, −sum ≥ T.
+    """Which channels fall, bool [C], and T, int64 [C]: the chain's sign is +1 ⇔ x ≥ T, or, falling, −x ≥ T.
 
-    A channel whose sign never changes gets the least sum (always +1) or the greatest + 1 (never). The chain must be monotone:
+    A channel whose sign never changes gets the least x (always +1) or the greatest + 1 (never). The chain must be monotone:
     a search by halves cannot see that it is not, `prove` would. Raises LabcError if the sign at T − 1 and T is not −1 and +1.
     """
 
@@ -92,33 +91,30 @@ def bisect(chain: tuple[Node, ...], low: Array, high: Array) -> tuple[Array, Arr
 
 def sums_to_prove(before: Graph) -> int:
     """How many comparisons `prove` makes."""
-    ends = (bounds(before, chain_of(before, node)[0]) for node in before.nodes if isinstance(node, layers.Sign))
+    ends = (bounds(before, chain_of(before, node)[0].name) for node in before.nodes if isinstance(node, layers.Sign))
     return sum(int((high - low + 1).sum()) for low, high in ends)
 
 
 def prove(before: Graph, after: Graph, tick: Callable[[int], None] = lambda compared: None) -> int:
-    """Compare every threshold of `after` with the layers of `before` on every sum of its range; the number of comparisons.
+    """Compare every threshold of `after` with the layers of `before` on every integer of its range; the number of comparisons.
 
-    `before` is the graph that `lower` made, `after` any later one; `tick` hears of each piece's comparisons. Raises LabcError naming
+    `before` is the graph that `pool` made, `after` any later one; `tick` hears of each piece's comparisons. Raises LabcError naming
     layer, channel and sum of the first difference.
     """
     compared = 0
     for sign in (node for node in before.nodes if isinstance(node, layers.Sign)):
-        sums, chain = chain_of(before, sign)
-        low, high = bounds(before, sums)
+        source, chain = chain_of(before, sign)
+        low, high = bounds(before, source.name)
         found = after.by_name[sign.name]
-        made = found if isinstance(found, machine.MatVec) else after.by_name[found.inputs[0]]
-        assert isinstance(made, machine.MatVec)
-        assert isinstance(found, machine.Threshold | machine.SignMatVecThreshold | machine.ByteMatVecThreshold)
-        flip = (made.weights.array[:, :1] * sums.weights.array[:, :1]).astype(np.int64)[:, 0]
-        if not np.array_equal(sums.weights.array * flip[:, None], made.weights.array):
-            raise sign.fail("its weights are not the layer's, up to a row's sign", "this is a fault in labc; please report it")
+        flip = _flip(source, found, after)
+        flips = found.flips.array > 0 if isinstance(found, pointwise.Threshold) else np.zeros(len(low), bool)
+        assert isinstance(found, pointwise.Threshold | machine.MatVecThreshold | machine.ConvThreshold | machine.DepthwiseThreshold)
         least, greatest = int(low.min()), int(high.max())
         piece = max(1, (1 << 20) // len(low))  # about a million values at a time
         for first in range(least, greatest + 1, piece):
             at = np.arange(first, min(first + piece, greatest + 1))[:, None]
             want = walk(chain, np.broadcast_to(at, (len(at), len(low))).astype(np.int32)) > 0
-            got = at * flip >= found.thresholds.array
+            got = (at * flip >= found.thresholds.array) != flips
             inside = (at >= low) & (at <= high)
             bad = np.argwhere((want != got) & inside)
             if len(bad):
@@ -127,3 +123,16 @@ def prove(before: Graph, after: Graph, tick: Callable[[int], None] = lambda comp
             compared += int(inside.sum())
             tick(int(inside.sum()))
     return compared
+
+
+def _flip(source: Node, found: Node, after: Graph) -> Array:
+    """Per channel +1, or −1 where the sums that `found` compares are the layer's negated. Raises LabcError if they are neither."""
+    made = found if isinstance(found, machine.Sums) else after.by_name[found.inputs[0]]
+    if not isinstance(source, machine.Sums) or not isinstance(made, machine.Sums):
+        return np.ones(after.types[found.name].shape[0], np.int64)
+    before, now = (node.weights.array.reshape(len(node.weights.array), -1) for node in (source, made))
+    flip = (now[:, :1] * before[:, :1]).astype(np.int64)
+    if not np.array_equal(before * flip, now):
+        raise found.fail("its weights are not the layer's, up to a row's sign", "this is a fault in labc; please report it")
+    result: Array = flip[:, 0]
+    return result

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from labc.ir.core import Array
 from labc.target import Target
 
-# Element → C type of the values in the arena and in the interface.
-C_TYPES = {"sign": "uint32_t", "u8": "uint8_t", "i8": "int8_t", "i32": "int32_t", "f32": "float"}
+# Element → C type of the values in the arena (kernels read all bytes as unsigned), and in the interface.
+PLACED_TYPES = {"sign": "uint32_t", "u8": "uint8_t", "i8": "uint8_t", "i16": "int16_t", "i32": "int32_t"}
+C_TYPES = {"u8": "uint8_t", "i8": "int8_t", "f32": "float"}
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,22 @@ class FlashArray:
 
 @dataclass(frozen=True)
 class Slot:
-    """A value's place in the arena: bytes [offset, offset + bytes), alive from step `first` to step `last`; `place` is its C name."""
+    """A value's place in the arena: bytes [offset, offset + bytes), alive from step `first` to step `last`; `place` is its C name.
+
+    `shape` is the value's: an image [C, H, W] lies there pixel by pixel. `replaces` names slots of the same size, one of whose places it
+    may take if that value is last read by the step that makes this one.
+    """
 
     name: str
     place: str
     ctype: str
     element: str
-    count: int
+    shape: tuple[int, ...]
     bytes: int
     first: int
     last: int
     offset: int = 0
+    replaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

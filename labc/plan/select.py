@@ -6,12 +6,16 @@ import re
 from dataclasses import replace
 
 from labc import kernels
+from labc.bits import pack_signs, words
 from labc.errors import LabcError
-from labc.ir.core import Const, Graph, Type
-from labc.ir.machine import Input, KernelCall, Operand, Scores, ScoresArgMax
-from labc.kernels import Kernel, Op
+from labc.ir.core import DTYPES, Const, Graph, Type
+from labc.ir.layers import Input
+from labc.ir.machine import KernelCall, Operand, Place, Scores, ScoresArgMax
+from labc.ir.pointwise import View
+from labc.ir.windows import image
+from labc.kernels import Kernel, Op, Parameter
 from labc.plan.arena import bound, place
-from labc.plan.core import C_TYPES, FlashArray, Level, Plan, Slot, Step, Vector
+from labc.plan.core import PLACED_TYPES, FlashArray, Level, Plan, Slot, Step, Vector
 from labc.plan.layout import FLASH_TYPES, pack
 from labc.target import Target
 
@@ -63,26 +67,29 @@ def _level(graph: Graph, entry: Input, target: Target, constants: dict[str, Flas
 
     places = {entry.name: "(const uint8_t *)input" if entry.element == "i8" else "input", scores.name: "output", winner.name: "&winner"}
     places |= {slot.name: slot.place for slot in placed}
+    # A view is another name of what it looks at.
+    places |= {node.name: places[_seen(graph, node.name)] for node in graph.nodes if isinstance(node, View)}
     read: dict[str, None] = {}
 
     def step(node: KernelCall) -> Step:
-        operands = node.operands(*(graph.types[i] for i in node.inputs))
+        types = [graph.types[i] for i in node.inputs]
+        operands = node.operands(*types)
         kernel = chosen[node.name][0]
-        op = table.ops[node.op]
+        op = table.ops[kernel.op]
         _agree(node, op, operands)
         operands = {"scratch": _scratch(node), **operands}
         arguments = []
         for parameter in op.parameters:
             operand = operands[parameter.name]
-            if isinstance(operand, int):
-                arguments.append(f"{operand}u")
-            elif isinstance(operand, str):
+            if isinstance(operand, str):
                 arguments.append(places.get(operand, "NULL"))  # only a scratch of no bytes has no place
-            else:
-                array = _constant(parameter.name, operand, kernel, node.name, constants)
+            elif isinstance(operand, Const):
+                array = _constant(parameter, operand, kernel, node.name, constants)
                 read[array] = None
                 arguments.append("@" + array)  # @ stands for the network's prefix
-        return Step(node.name, node.op, kernel.isa, kernel.function, tuple(arguments))
+            else:
+                arguments.append(_window(operand) if isinstance(operand, Place) else _number(parameter, operand))
+        return Step(node.name, op.name, kernel.isa, kernel.function, tuple(arguments))
 
     used = {kernel.isa for kernel, _ in chosen.values()}
     isas = tuple(isa for isa in target.isas if isa in used)
@@ -100,19 +107,39 @@ def _level(graph: Graph, entry: Input, target: Target, constants: dict[str, Flas
     )
 
 
+def _seen(graph: Graph, name: str) -> str:
+    """The value that a view, of a view perhaps, looks at; others themselves."""
+    node = graph.by_name[name]
+    return _seen(graph, node.inputs[0]) if isinstance(node, View) else name
+
+
 def _choose(table: kernels.Table, node: KernelCall, graph: Graph, target: Target) -> tuple[Kernel, int]:
     """The best kernel of the target for a node whose scratch fits the RAM there is, and the scratch's bytes."""
-    operands = node.operands(*(graph.types[i] for i in node.inputs))
-    inputs, rows = (value if isinstance(value := operands.get(key), int) else 1 for key in ("inputs", "rows"))
+    types = [graph.types[i] for i in node.inputs]
+    op, operands = node.op(*types), node.operands(*types)
+    sizes = {key: value for key, value in operands.items() if key in ("inputs", "rows", "channels") and isinstance(value, int)}
+    at = operands.get("window")
+    if isinstance(at, Place):
+        sizes |= {"inputs": at.channels * at.window.taps, "channels": at.channels, "taps": at.window.taps}
     for isa in target.isas:
-        kernel = table.kernels.get((node.op, isa))
+        kernel = table.kernels.get((op, isa))
         if kernel is not None:
-            scratch = kernel.scratch_bytes(inputs=inputs, rows=rows)
+            scratch = kernel.scratch_bytes(**({"inputs": 1, "rows": 1} | sizes))
             if target.ram_bytes is None or scratch < target.ram_bytes:
                 return kernel, scratch
-    raise LabcError(
-        f"{node.name}: no kernel for {node.op} on target {target.name} ({', '.join(target.isas)}); add a row to runtime/kernels.def"
-    )
+    raise LabcError(f"{node.name}: no kernel for {op} on target {target.name} ({', '.join(target.isas)}); add a row to runtime/kernels.def")
+
+
+def _number(parameter: Parameter, value: int) -> str:
+    """An integer as a C literal of the parameter's type."""
+    return f"{value}u" if parameter.ctype.startswith("u") else str(value)
+
+
+def _window(place: Place) -> str:
+    """A labc_window as a C expression: its fields in the order of runtime/kernels.h."""
+    v = place.window
+    sizes = [place.height, place.width, place.channels, place.out_height, place.out_width, *v.kernel, *v.stride, *v.dilation, *v.pads[:2]]
+    return f"&(const labc_window){{{', '.join(f'{size}u' for size in sizes)}}}"
 
 
 def _scratch(node: KernelCall) -> str:
@@ -133,27 +160,35 @@ def _c_name(*parts: object) -> str:
 def _slots(graph: Graph, body: list[KernelCall], scores: KernelCall, scratch: dict[str, int], prefix: tuple[str, ...]) -> tuple[Slot, ...]:
     """One slot per value between two steps, alive from the step that writes it to the last that reads it; and one per scratch."""
     slots = []
-    order = [*body, scores]
+    last = {node.name: first for first, node in enumerate(body)}  # a value that nothing reads is still written
+    for step, node in enumerate([*body, scores]):
+        last |= {_seen(graph, name): step for name in node.inputs}
     for first, node in enumerate(body):
         type_ = graph.types[node.name]
-        count = -(-type_.size // 32) if type_.element == "sign" else type_.size
-        size = count * {"sign": 4, "u8": 1, "i8": 1, "i32": 4}[type_.element]
-        last = max(i for i, user in enumerate(order) if node.name in user.inputs)
         place = _c_name(*prefix, first, node.name)  # the step's number keeps names apart that differ only in dots
-        slots.append(Slot(node.name, place, C_TYPES[type_.element], type_.element, type_.size, size, first, last))
+        ctype = PLACED_TYPES[type_.element]
+        replaces = tuple(_seen(graph, name) for name in node.inputs) if node.in_place() else ()
+        slots.append(Slot(node.name, place, ctype, type_.element, type_.shape, _bytes(type_), first, last[node.name], replaces=replaces))
         if need := scratch[node.name]:
-            slots.append(Slot(_scratch(node), f"{place}_scratch", "uint8_t", "u8", need, need, first, first))
+            slots.append(Slot(_scratch(node), f"{place}_scratch", "uint8_t", "u8", (need,), need, first, first))
     return tuple(slots)
 
 
-def _constant(name: str, operand: Const, kernel: Kernel, layer: str, constants: dict[str, FlashArray]) -> str:
+def _bytes(type_: Type) -> int:
+    """Bytes of a value in the arena: the signs of a pixel take whole words."""
+    count, height, width = image(type_.shape)
+    return 4 * words(count) * height * width if type_.element == "sign" else type_.size * DTYPES[type_.element].itemsize
+
+
+def _constant(parameter: Parameter, operand: Const, kernel: Kernel, layer: str, constants: dict[str, FlashArray]) -> str:
     """The name of a constant in flash. Equal ones in equal layouts are stored once: the scores and the class read the same affine."""
-    signs = operand.type.element == "sign"
-    key = f"{operand.digest} {kernel.word_bits} {kernel.lanes} {kernel.groups}" if signs else operand.digest
-    align = kernel.alignment if name == "w" else 1
+    weights = parameter.name == "w"
+    key = f"{operand.digest} {kernel.word_bits} {kernel.lanes} {kernel.groups}" if weights else operand.digest
+    align = kernel.alignment if weights else 1
     if key not in constants:
-        values = pack(operand.array, kernel) if signs else operand.array
-        constants[key] = FlashArray(_c_name(name, len(constants), layer), FLASH_TYPES[values.dtype.name], values, layer)
+        values = pack(operand.array, kernel) if weights else operand.array
+        values = pack_signs(values) if operand.type.element == "sign" and not weights else values
+        constants[key] = FlashArray(_c_name(parameter.name, len(constants), layer), FLASH_TYPES[values.dtype.name], values, layer)
     found = constants[key]
     constants[key] = replace(found, align=max(align if align > found.values.itemsize else 1, found.align))
     return found.name
