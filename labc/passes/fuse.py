@@ -22,7 +22,7 @@ def fuse(graph: Graph) -> Graph:
         if alone and sums.inputs and (fused := _fused(sums, node, graph.types[sums.inputs[0]].element)):
             made[node.name] = fused
             gone.add(sums.name)
-        elif isinstance(node, layers.Requantize):
+        elif type(node) is layers.Requantize:
             made[node.name] = pointwise.Requantize(node.name, node.inputs, node.m, node.b, node.shift, node.element)
     if not made:
         return graph

@@ -28,8 +28,7 @@ def test_sums_are_exact(seed: int, k: int, n: int, element: str) -> None:
     }[element]
     want = exact(x, w)
     assert layers.Dense("d", ("x",), Const("sign", w)).evaluate(x).tolist() == want
-    call = machine.SignMatVec if element == "sign" else machine.ByteMatVec
-    node = call("d", ("x",), Const("sign", w))
+    node = machine.MatVec("d", ("x",), Const("sign", w))
     assert node.evaluate(x).tolist() == want
     low, high = node.bounds(element)  # type: ignore[arg-type]
     assert (low <= want).all()
@@ -39,7 +38,7 @@ def test_sums_are_exact(seed: int, k: int, n: int, element: str) -> None:
 @pytest.mark.parametrize(("element", "least", "greatest"), [("sign", -1, 1), ("u8", 0, 255), ("i8", -128, 127)])
 def test_bounds_are_reached(element: str, least: int, greatest: int) -> None:
     w = np.array([[1, 1, -1], [-1, -1, -1]], np.int8)
-    low, high = machine.ByteMatVec("d", ("x",), Const("sign", w)).bounds(element)  # type: ignore[arg-type]
+    low, high = machine.MatVec("d", ("x",), Const("sign", w)).bounds(element)  # type: ignore[arg-type]
     dtype = np.uint8 if element == "u8" else np.int8
     at_low = np.where(w > 0, least, greatest).astype(dtype)
     at_high = np.where(w > 0, greatest, least).astype(dtype)
@@ -93,7 +92,7 @@ def test_limits_count_disagreements() -> None:
     k = 5
     thresholds = np.arange(-k, k + 2)
     w = Const("sign", np.ones((len(thresholds), k), np.int8))
-    node = machine.SignMatVecThreshold("s", ("x",), w, Const("i32", thresholds))
+    node = machine.MatVecThreshold("s", ("x",), w, Const("i32", thresholds))
     limits = node.operands(Type("sign", (k,)))["limits"]
     assert isinstance(limits, Const)
     for d in range(k + 1):  # d disagreements: the sum is k − 2d

@@ -30,6 +30,6 @@ def graph(m: int, b: int, shift: int) -> Graph:
 @pytest.mark.parametrize("shift", [1, 50])
 def test_the_sum_with_its_rounding_half_stays_below_52_bits(m: int, sign: int, shift: int) -> None:
     most = (1 << 52) - 1 - 255 * m - (1 << (shift - 1))
-    assert lower(graph(sign * m, sign * most, shift)).nodes[1].kind() == "byte_mat_vec"
+    assert lower(graph(sign * m, sign * most, shift)).nodes[1].kind() == "mat_vec"
     with pytest.raises(LabcError, match="r: channel 0 leaves 52 bits; re-export"):
         lower(graph(sign * m, sign * (most + 1), shift))

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from labc import reference
 from labc.errors import LabcError
-from labc.ir import layers, machine
+from labc.ir import layers, machine, pointwise
 from labc.ir.core import Const, Graph
+from labc.passes.lower import no_flips
 from labc.passes.threshold import bisect, prove, threshold
 
 
 def graph(w: np.ndarray, s: np.ndarray, t: np.ndarray, element: str = "sign") -> Graph:
-    call = machine.SignMatVec if element == "sign" else machine.ByteMatVec
     x = layers.Input("x", (), element, (w.shape[1],))  # type: ignore[arg-type]
     affine = layers.Affine("a", ("fc",), Const("f32", s), Const("f32", t))
-    return Graph((x, call("fc", ("x",), Const("sign", w)), affine, layers.Sign("s", ("a",))), "s")
+    return Graph((x, machine.MatVec("fc", ("x",), Const("sign", w)), affine, layers.Sign("s", ("a",))), "s")
 
 
 def parameters(rng: np.random.Generator, n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -53,7 +53,7 @@ def test_dead_channels_and_falling_ones() -> None:
     s = np.float32([0, 0, -1, 2])
     t = np.float32([3, -3, 0.5, 100])
     after = threshold(graph(w, s, t))
-    (node,) = (n for n in after.nodes if isinstance(n, machine.Threshold))
+    (node,) = (n for n in after.nodes if isinstance(n, pointwise.Threshold))
     # Always: −K; never: K + 1; falling: the row is negated and −x + ½ ≥ 0 ⇔ −x ≥ 0 on integers; rising past every sum: −K.
     assert node.thresholds.array.tolist() == [-3, 4, 0, -3]
     fc = after.by_name["fc"]
@@ -64,9 +64,9 @@ def test_dead_channels_and_falling_ones() -> None:
 def test_a_sign_without_an_affine() -> None:
     w = np.array([[1, -1]], np.int8)
     x = layers.Input("x", (), "sign", (2,))
-    before = Graph((x, machine.SignMatVec("fc", ("x",), Const("sign", w)), layers.Sign("s", ("fc",))), "s")
+    before = Graph((x, machine.MatVec("fc", ("x",), Const("sign", w)), layers.Sign("s", ("fc",))), "s")
     after = threshold(before)
-    assert after.by_name["s"] == machine.Threshold("s", ("fc",), Const("i32", [0]))
+    assert after.by_name["s"] == pointwise.Threshold("s", ("fc",), Const("i32", [0]), no_flips(1))
     assert prove(before, after) == 5
 
 
@@ -88,8 +88,8 @@ def test_a_wrong_threshold_is_found() -> None:
     before = graph(rng.choice(np.array([-1, 1], np.int8), (4, 9)), np.float32([1, 1, -1, 1]), np.float32([0.5, 1.5, 2.5, -3.5]))
     after = threshold(before)
     moved = after.by_name["s"]
-    assert isinstance(moved, machine.Threshold)
-    wrong = machine.Threshold("s", ("fc",), Const("i32", moved.thresholds.array + np.array([0, 0, 2, 0])))
+    assert isinstance(moved, pointwise.Threshold)
+    wrong = pointwise.Threshold("s", ("fc",), Const("i32", moved.thresholds.array + np.array([0, 0, 2, 0])), no_flips(4))
     with pytest.raises(LabcError, match="s: channel 2 differs at sum"):
         prove(before, Graph((*after.nodes[:-1], wrong), "s"))
     fc = after.by_name["fc"]
@@ -104,7 +104,7 @@ def test_nothing_to_do_returns_the_same_object() -> None:
     same = Graph(
         (
             x,
-            machine.SignMatVec("fc", ("x",), Const("sign", np.ones((1, 2)))),
+            machine.MatVec("fc", ("x",), Const("sign", np.ones((1, 2)))),
         ),
         "fc",
     )
@@ -117,8 +117,8 @@ def test_the_proof_looks_at_both_ends(k: int, shift: int, moved: int) -> None:
     before = graph(np.ones((1, k), np.int8), np.float32([1]), np.float32([shift]))
     after = threshold(before)
     right = after.by_name["s"]
-    assert isinstance(right, machine.Threshold)
-    wrong = machine.Threshold("s", ("fc",), Const("i32", right.thresholds.array + moved))
+    assert isinstance(right, pointwise.Threshold)
+    wrong = pointwise.Threshold("s", ("fc",), Const("i32", right.thresholds.array + moved), no_flips(1))
     with pytest.raises(LabcError, match=f"s: channel 0 differs at sum {-shift}"):
         prove(before, Graph((*after.nodes[:-1], wrong), "s"))
 
@@ -150,8 +150,15 @@ def test_what_the_search_found_is_looked_at_again() -> None:
             search(evaluations - late)
 
 
-def test_a_value_that_is_read_twice_is_an_error() -> None:
-    """Negating a falling row of shared sums would change what the other reader gets."""
-    shared = graph(np.ones((2, 4), np.int8), np.float32([1, -1]), np.float32([0, 0]))
-    with pytest.raises(LabcError, match="fc: its value is read more than once; give each sign its own"):
-        threshold(Graph((*shared.nodes, layers.Sign("s2", ("fc",))), "s"))
+def test_a_value_that_is_read_twice_is_not_negated() -> None:
+    """Negating a falling row of shared sums would change what the other reader gets: the sign is flipped instead."""
+    shared = graph(np.ones((2, 4), np.int8), np.float32([1, -1]), np.float32([0.5, 0.5]))
+    both = layers.Concat("both", ("s", "s2"))
+    before = Graph((*shared.nodes, layers.Sign("s2", ("fc",)), both), "both")
+    after = threshold(before)
+    assert prove(before, after) == 4 * 9
+    first = after.by_name["s"]
+    assert isinstance(first, pointwise.Threshold)
+    assert (first.thresholds.array.tolist(), first.flips.array.tolist()) == ([0, 1], [-1, 1])
+    x = np.random.default_rng(1).choice(np.array([-1, 1], np.int8), (40, 4))
+    np.testing.assert_array_equal(reference.run(before, x)["both"], reference.run(after, x)["both"])

@@ -17,14 +17,14 @@
 #error "this network was made for x86-64: build it again for another target"
 #endif
 
-_Static_assert(LABC_RUNTIME == 1, "the runtime's files are of another labc version than this network");
+_Static_assert(LABC_RUNTIME == 2, "the runtime's files are of another labc version than this network");
 
 /* ---- avx512: kernels of avx512, avx512bw, scalar ---- */
 
 /* Where each value lies in the arena, and the steps during which it is alive. */
-#define AT_avx512_0_sign1 ((uint32_t *)(words + 79)) /* sign1: sign[5], steps 0 to 1 */
-#define AT_avx512_0_sign1_scratch ((uint8_t *)(words + 0)) /* sign1 (scratch): u8[316], steps 0 to 0 */
-#define AT_avx512_1_sign2 ((uint32_t *)(words + 3)) /* sign2: sign[33], steps 1 to 2 */
+#define AT_avx512_0_sign1 ((uint32_t *)(words + 0)) /* sign1: sign[5], steps 0 to 1 */
+#define AT_avx512_0_sign1_scratch ((uint8_t *)(words + 1)) /* sign1 (scratch): u8[316], steps 0 to 0 */
+#define AT_avx512_1_sign2 ((uint32_t *)(words + 78)) /* sign2: sign[33], steps 1 to 2 */
 #define AT_avx512_2_fc3 ((int32_t *)(words + 0)) /* fc3: i32[3], steps 2 to 3 */
 
 static void forward_avx512(const uint8_t *input, uint32_t *words)
@@ -51,9 +51,9 @@ static uint32_t predict_avx512(const uint8_t *input, uint32_t *words)
 /* ---- avx512bw: kernels of avx512bw, scalar ---- */
 
 /* Where each value lies in the arena, and the steps during which it is alive. */
-#define AT_avx512bw_0_sign1 ((uint32_t *)(words + 79)) /* sign1: sign[5], steps 0 to 1 */
-#define AT_avx512bw_0_sign1_scratch ((uint8_t *)(words + 0)) /* sign1 (scratch): u8[316], steps 0 to 0 */
-#define AT_avx512bw_1_sign2 ((uint32_t *)(words + 3)) /* sign2: sign[33], steps 1 to 2 */
+#define AT_avx512bw_0_sign1 ((uint32_t *)(words + 0)) /* sign1: sign[5], steps 0 to 1 */
+#define AT_avx512bw_0_sign1_scratch ((uint8_t *)(words + 1)) /* sign1 (scratch): u8[316], steps 0 to 0 */
+#define AT_avx512bw_1_sign2 ((uint32_t *)(words + 78)) /* sign2: sign[33], steps 1 to 2 */
 #define AT_avx512bw_2_fc3 ((int32_t *)(words + 0)) /* fc3: i32[3], steps 2 to 3 */
 
 static void forward_avx512bw(const uint8_t *input, uint32_t *words)
@@ -80,9 +80,9 @@ static uint32_t predict_avx512bw(const uint8_t *input, uint32_t *words)
 /* ---- avx2: kernels of avx2, scalar ---- */
 
 /* Where each value lies in the arena, and the steps during which it is alive. */
-#define AT_avx2_0_sign1 ((uint32_t *)(words + 39)) /* sign1: sign[5], steps 0 to 1 */
-#define AT_avx2_0_sign1_scratch ((uint8_t *)(words + 0)) /* sign1 (scratch): u8[156], steps 0 to 0 */
-#define AT_avx2_1_sign2 ((uint32_t *)(words + 3)) /* sign2: sign[33], steps 1 to 2 */
+#define AT_avx2_0_sign1 ((uint32_t *)(words + 0)) /* sign1: sign[5], steps 0 to 1 */
+#define AT_avx2_0_sign1_scratch ((uint8_t *)(words + 1)) /* sign1 (scratch): u8[156], steps 0 to 0 */
+#define AT_avx2_1_sign2 ((uint32_t *)(words + 38)) /* sign2: sign[33], steps 1 to 2 */
 #define AT_avx2_2_fc3 ((int32_t *)(words + 0)) /* fc3: i32[3], steps 2 to 3 */
 
 static void forward_avx2(const uint8_t *input, uint32_t *words)

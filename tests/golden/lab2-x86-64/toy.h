@@ -13,9 +13,9 @@
  * Threads: every function is re-entrant; two calls at the same time need two arenas.
  * Processor: any x86-64. The library finds out once which of its levels this one runs, best first:
  *          avx512, avx512bw, avx2, scalar. All give the same bits.
- * Sources: compile src/avx512.c with -mavx512f -mavx512bw -mavx512vl -mavx512vpopcntdq -mprefer-vector-width=512
+ * Sources: compile src/avx2.c with -mavx2
+ *          compile src/avx512.c with -mavx512f -mavx512bw -mavx512vl -mavx512vpopcntdq -mprefer-vector-width=512
  *          compile src/avx512bw.c with -mavx512f -mavx512bw -mavx512vl -mprefer-vector-width=512
- *          compile src/avx2.c with -mavx2
  */
 #ifndef TOY_H
 #define TOY_H

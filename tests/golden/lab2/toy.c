@@ -11,7 +11,7 @@
 #include "kernels.h"
 #include "toy_weights.h"
 
-_Static_assert(LABC_RUNTIME == 1, "the runtime's files are of another labc version than this network");
+_Static_assert(LABC_RUNTIME == 2, "the runtime's files are of another labc version than this network");
 
 /* Where each value lies in the arena, and the steps during which it is alive. */
 #define AT_0_sign1 ((uint32_t *)(words + 0)) /* sign1: sign[5], steps 0 to 1 */
