@@ -52,7 +52,8 @@ class LayerTime:
     """One layer in its place among the others. `macs`: products; speeds in products per nanosecond.
 
     `ceiling` is what the kernel's instruction set reaches with operands in registers, None where labc has no such loop; `stream` is what
-    reading all of the network's weights over and over allows, at one bit per product; `share` is of the lower of the two.
+    reading all of the network's weights over and over allows, at one bit per product, or per product with each pixel of an image; `share`
+    is of the lower of the two.
     """
 
     layer: str
@@ -113,7 +114,7 @@ def bench(
     x: Array,
     made: Plan,
     level: Level,
-    macs: Mapping[str, int],
+    work_of: Mapping[str, tuple[int, int]],
     layers_timer: str,
     tools: toolchain.Toolchain,
     target: Target,
@@ -121,7 +122,8 @@ def bench(
 ) -> Bench:
     """Time everything on the input `x` [size], in one run: the whole, its layers, the register loops, the stream of its weights.
 
-    `level` is the one that `library` uses, `layers_timer` emit's C source for it, `macs` the products of each layer that has any.
+    `level` is the one that `library` uses, `layers_timer` emit's C source for it, `work_of` the products and weights of each layer that has
+    any.
     """
     runtime = resources.folder("runtime")
     isas = [isa for isa in kernels.table().isas if isa in level.isas]
@@ -143,7 +145,7 @@ def bench(
             weights,
         )
     steps = [*level.body, level.scores]
-    layers_ = tuple(_layer(step, macs.get(step.layer, 0), time, ceilings) for step, time in zip(steps, times, strict=True))
+    layers_ = tuple(_layer(step, *work_of.get(step.layer, (0, 0)), time, ceilings) for step, time in zip(steps, times, strict=True))
     return Bench(whole, layers_, ceilings, clock_ns)
 
 
@@ -246,10 +248,10 @@ def _time_stream(ffi: cffi.FFI, timer: Any, isa: str, weights: int, tick: Callab
     return float(np.median(speeds))
 
 
-def _layer(step: Step, macs: int, time: Timing, ceilings: Ceilings) -> LayerTime:
-    if macs == 0:
-        return LayerTime(step.layer, step.function, 0, time, None, None, None, None)
+def _layer(step: Step, macs: int, weights: int, time: Timing, ceilings: Ceilings) -> LayerTime:
+    if macs == 0 or "depthwise" in step.op:  # a depthwise layer has no long sums, and no loop of that kind is measured
+        return LayerTime(step.layer, step.function, macs, time, None, None, None, None)
     speed = macs / time.median_ns if time.median_ns > 0 else None
-    loop, stream = ceilings.loops.get(f"{step.op.partition('_')[0]} {step.isa}"), 8 * ceilings.stream
+    loop, stream = ceilings.loops.get(f"{step.op.partition('_')[0]} {step.isa}"), 8 * ceilings.stream * macs / weights
     share = speed / min(loop, stream) if speed is not None and loop is not None else None
     return LayerTime(step.layer, step.function, macs, time, speed, loop, stream, share)

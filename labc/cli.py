@@ -104,7 +104,17 @@ def _build(a: argparse.Namespace) -> int:
     _say(f"reading {a.model}", a)
     from labc import driver
 
-    folder = driver.compile(a.model, a.target, out=a.out, name=a.name, keep=a.keep, levels=a.levels, progress=lambda step: _say(step, a))
+    folder = driver.compile(
+        a.model,
+        a.target,
+        out=a.out,
+        name=a.name,
+        keep=a.keep,
+        levels=a.levels,
+        flash=a.flash,
+        ram=a.ram,
+        progress=lambda step: _say(step, a),
+    )
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     files = list(manifest["files"])
     compiler = f"{manifest['compiler']['name']} {manifest['compiler']['version']}"
@@ -141,6 +151,8 @@ def _check(a: argparse.Namespace) -> int:
             inputs=a.inputs,
             name=a.name,
             levels=a.levels,
+            flash=a.flash,
+            ram=a.ram,
             timed=a.time,
             progress=bar,
         )
@@ -151,7 +163,7 @@ def _check(a: argparse.Namespace) -> int:
 
 
 def _check_kernels(a: argparse.Namespace) -> int:
-    options = ("model", "samples", "inputs", "name", "levels", "time")
+    options = ("model", "samples", "inputs", "name", "levels", "flash", "ram", "time")
     if given := [f"--{option}" if option != "model" else str(a.model) for option in options if getattr(a, option)]:
         raise LabcError(f"check: --kernels takes no {given[0]}: it checks the kernels alone; leave one of them out")
     from labc import report, trial
@@ -246,6 +258,13 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _bytes(text: str) -> int:
+    number, unit = (text[:-1], 1 << 10) if text[-1:] in "kK" and text else (text, 1)
+    if not number.isdecimal() or not 0 < int(number) * unit < 1 << 40:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes, such as 65536 or 64K")
+    return int(number) * unit
+
+
 def _levels(text: str) -> tuple[str, ...]:
     return tuple(level.strip() for level in text.split(","))
 
@@ -308,6 +327,7 @@ def _parser() -> argparse.ArgumentParser:
         "compile an ONNX model to a C library",
         "  labc build digits.onnx\n  labc build digits.onnx --target arm --name digits -o firmware/digits\n"
         "  labc build digits.onnx --target x86-64 --levels avx512,avx2\n"
+        "  labc build digits.onnx --target arm --flash 256K --ram 64K\n"
         "  labc build digits.onnx --keep stages\n",
     )
     check = add(
@@ -339,6 +359,8 @@ def _parser() -> argparse.ArgumentParser:
         )
     check.set_defaults(target=None)  # host, but every machine with --kernels
     for sub in (build, check):
+        sub.add_argument("--flash", type=_bytes, metavar="BYTES", help="what the constants must fit, as 262144 or 256K (default: anything)")
+        sub.add_argument("--ram", type=_bytes, metavar="BYTES", help="what the arena must fit; kernels that need too much are not taken")
         sub.add_argument("--name", help="prefix of the library's names in C (default: the file's name)")
     build.add_argument("-o", "--out", type=Path, metavar="DIR", help="folder to write (default NAME-TARGET)")
     build.add_argument("--keep", type=Path, metavar="DIR", help="also write every stage of the compilation there")

@@ -68,7 +68,7 @@ def write(made: plan.Plan, tools: toolchain.Toolchain, out: Path, progress: Prog
         "model": made.digest,
         "input": {"element": made.input_element, "shape": list(made.input_shape)},
         "outputs": made.output_size,
-        "arena": {"bytes": made.arena_bytes, "align": made.arena_align},
+        "arena": {"bytes": made.arena_bytes, "align": made.arena_align, "bound": made.arena_bound, "layer": made.arena_layer},
         "constants": {"bytes": made.packed_bytes},
         "isas": list(made.isas),
     }
@@ -88,17 +88,20 @@ def _level_facts(level: plan.Level) -> dict[str, Any]:
     return {"isas": list(level.isas), "needs": list(level.needs), "steps": steps}
 
 
-def tools_for(target: str, levels: Sequence[str] | None = None) -> tuple[targets.Target, toolchain.Toolchain]:
+def tools_for(
+    target: str, levels: Sequence[str] | None = None, flash: int | None = None, ram: int | None = None
+) -> tuple[targets.Target, toolchain.Toolchain]:
     """The target of that name as this machine sees it, and the compiler for it.
 
-    The host's ISAs are those its processor has; `levels` are those a library for any processor is to hold, besides scalar. Raises
+    The host's ISAs are those its processor has; `levels` are those a library for any processor is to hold, besides scalar; `flash` and
+    `ram` are the bytes there are. Raises
     LabcError for a name or level that is not known, and (NOT_HERE) without a compiler.
     """
     wanted = targets.with_levels(targets.find(target), levels)
     tools = toolchain.find(wanted)
     if wanted.name == "host":
         wanted = replace(wanted, isas=toolchain.host_isas(tools))
-    return wanted, tools
+    return replace(wanted, flash_bytes=flash, ram_bytes=ram), tools
 
 
 def compile(
@@ -109,19 +112,21 @@ def compile(
     name: str | None = None,
     keep: Path | str | None = None,
     levels: Sequence[str] | None = None,
+    flash: int | None = None,
+    ram: int | None = None,
     progress: Progress = silent,
 ) -> Path:
     """Compile an ONNX file to a C library in `out` (default: ./NAME-TARGET) and return that folder.
 
     `name` prefixes every public name (default: the file's); `keep` is a folder for every stage on the way: the graph after
-    each pass, the plan, the sources; `levels` are those a library for any x86-64 holds (default: all). Raises LabcError for anything
-    the user can mend; nothing is left half-written then.
+    each pass, the plan, the sources; `levels` are those a library for any x86-64 holds (default: all); `flash` and `ram` are the
+    bytes that constants and arena must fit. Raises LabcError for anything the user can mend; nothing is left half-written then.
     """
     targets.with_levels(targets.find(target), levels)  # a wrong name is told before anything is read
     compiled = front(path, name, progress)
-    wanted, tools = tools_for(target, levels)
+    wanted, tools = tools_for(target, levels, flash, ram)
     progress("planning")
-    made = planned(compiled, wanted)
+    made = plan.fits(planned(compiled, wanted))
     folder = Path(out) if out is not None else Path(f"{compiled.name}-{wanted.name}")
     if keep is not None:
         if Path(keep).resolve().is_relative_to(folder.resolve()):
@@ -138,7 +143,7 @@ def keep_stages(compiled: Compiled, made: plan.Plan, folder: Path) -> None:
     for level in made.levels:
         lines += [f"level {level.name}:"] if made.dispatched else []
         lines += [f"{step.layer}: {step.function}({', '.join(step.arguments)})" for step in level.steps]
-        lines += ["", f"arena: {level.arena_bytes} bytes (lower bound {level.arena_bound})"]
+        lines += ["", f"arena: {level.arena_bytes} bytes (lower bound {level.arena_bound}, set by {level.arena_layer})"]
         lines += [f"{s.name}: bytes {s.offset}..{s.offset + s.bytes - 1}, steps {s.first}..{s.last}" for s in level.slots]
         lines.append("")
     lines += ["constants:", *(f"{a.name}: {a.ctype}[{a.values.size}], {a.bytes} bytes" for a in made.constants), ""]

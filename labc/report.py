@@ -61,6 +61,7 @@ class Checked:
     size: Size
     arena: int
     arena_bound: int
+    arena_layer: str
     dead_channels: int
     notes: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
@@ -101,28 +102,29 @@ def rows(model: Model) -> list[LayerRow]:
 
 def float_bytes(graph: Graph) -> int:
     """Bytes of the parameters as float32: every weight, and a scale and a shift per output channel."""
-    dense = [node.weights.type.shape for node in graph.nodes if isinstance(node, layers.Dense)]
-    return sum(4 * (n * k + 2 * n) for n, k in dense)
+    weighted = [node.weights.type for node in graph.nodes if isinstance(node, layers.Dense | layers.Conv)]
+    return sum(4 * (type_.size + 2 * type_.shape[0]) for type_ in weighted)
 
 
 def _row(graph: Graph, node: Node) -> LayerRow:
     takes = ", ".join(str(graph.types[name]) for name in node.inputs)
-    n = graph.types[node.name].size
+    n = graph.types[node.name].shape[0] if graph.types[node.name].shape else 1  # constants are per channel
     weights, one_bit, why, macs, packed = "", None, None, 0, 0
     match node:
-        case layers.Dense():
-            rows_, k = node.weights.type.shape
-            weights, macs = f"{rows_} x {k}", rows_ * k
+        case layers.Dense() | layers.Conv():
+            rows_, *rest = node.weights.type.shape
+            k = node.weights.type.size // rows_
+            weights, macs = " x ".join(map(str, (rows_, *rest))), k * graph.types[node.name].size
             why = layers.why_not_binary(node.weights)
             if why is None and graph.types[node.inputs[0]].element == "f32":
                 why = f"weights are ±a, but its input {node.inputs[0]} is float32: export with labc.train.export, which calibrates 8 bits"
             one_bit = why is None
-            packed = 4 * rows_ * -(-k // 32) if one_bit else 4 * macs
+            packed = 4 * rows_ * -(-k // 32) if one_bit else 4 * rows_ * k
         case layers.Affine() if any(isinstance(user, layers.Sign) for user in graph.users[node.name]):
             packed = 4 * n  # becomes one threshold per channel
         case layers.Affine():
             packed = 8 * n
-        case layers.Sign() if isinstance(graph.by_name[node.inputs[0]], layers.Dense):
+        case layers.Sign() if isinstance(graph.by_name[node.inputs[0]], layers.Dense | layers.Conv):
             packed = 4 * n  # no affine before it, and still one threshold per channel
         case layers.Requantize():
             packed = 12 * n
@@ -222,7 +224,7 @@ def costs(checked: Checked) -> list[tuple[str, str]]:
         )
         for level in checked.levels
     ]
-    lines.append(("arena", f"{checked.arena:,} bytes (lower bound {checked.arena_bound:,})"))
+    lines.append(("arena", f"{checked.arena:,} bytes (lower bound {checked.arena_bound:,}, set by {checked.arena_layer})"))
     if checked.dead_channels:
         lines.append(("dead channels", f"{checked.dead_channels} never change sign; computed exactly"))
     if chip:

@@ -36,6 +36,8 @@ def check(
     inputs: Path | None = None,
     name: str | None = None,
     levels: Sequence[str] | None = None,
+    flash: int | None = None,
+    ram: int | None = None,
     timed: bool = False,
     progress: Ticks = lambda step, done, total: None,
 ) -> report.Checked:
@@ -47,7 +49,7 @@ def check(
     wanted = targets.with_levels(targets.find(target), levels)
     if timed and toolchain.not_here(wanted):
         raise LabcError(f"--time: {wanted.name} is not this machine; time with --target host", code=BAD_INPUT)
-    wanted, tools = tools_for(target, levels)  # first: without a compiler there is nothing to wait for
+    wanted, tools = tools_for(target, levels, flash, ram)  # first: without a compiler there is nothing to wait for
     compiled = front(path, name, lambda step: progress(step, 0, 0))
     layers = compiled.model.graph
     entry = layers.types[layers.input().name]
@@ -63,7 +65,7 @@ def check(
     progress("onnxruntime", 0, 0)
     verdicts.append(referee(Path(path), x, scores, compiled.model.notes))
 
-    made = planned(compiled, wanted)
+    made = plan.fits(planned(compiled, wanted))
     cost = timing = None
     with tempfile.TemporaryDirectory(prefix="labc-check-", ignore_cleanup_errors=True) as work:
         progress("building", 0, 0)
@@ -100,6 +102,7 @@ def check(
         size=report.Size(report.float_bytes(layers), made.packed_bytes),
         arena=made.arena_bytes,
         arena_bound=made.arena_bound,
+        arena_layer=made.arena_layer,
         dead_channels=dead_channels(compiled.machine),
         notes=compiled.model.notes,
         verdicts=tuple(verdicts),
@@ -132,13 +135,13 @@ def benchmark(
     layers = compiled.model.graph
     x = samples.draw(layers.types[layers.input().name], 1, seed)[0].reshape(-1)
     made = planned(compiled, wanted)
-    macs = products(compiled.machine)
+    work_of = products(compiled.machine)
     with tempfile.TemporaryDirectory(prefix="labc-bench-", ignore_cleanup_errors=True) as work:
         progress("building", 0, 0)
         loaded = library.load(write(made, tools, Path(work) / "library"))
         level = next(level for level in made.levels if not made.dispatched or level.name == loaded.level)
         tick = _counter(progress, "timing", 0)
-        taken = bench.bench(loaded, x, made, level, macs, emit.layers_timer(made, level), tools, wanted, tick)
+        taken = bench.bench(loaded, x, made, level, work_of, emit.layers_timer(made, level), tools, wanted, tick)
     return report.Benched(
         model=str(path),
         name=compiled.name,
@@ -147,16 +150,16 @@ def benchmark(
         isas=level.isas,
         processor=bench.processor(),
         compiler=f"{tools.name} {tools.version}",
-        macs=sum(macs.values()),
+        macs=sum(macs for macs, _ in work_of.values()),
         bench=taken,
     )
 
 
-def products(graph: Graph) -> dict[str, int]:
-    """Multiplications of each layer of machine IR: of its weights, once per output pixel, taps outside the image counted too."""
-    types = graph.types
+def products(graph: Graph) -> dict[str, tuple[int, int]]:
+    """Multiplications and weights of each layer of machine IR: each weight once per output pixel, taps outside the image counted too."""
     sums = (node for node in graph.nodes if isinstance(node, machine.Sums))
-    return {node.name: node.weights.type.size * types[node.name].size // types[node.name].shape[0] for node in sums}
+    counts = ((node.name, node.weights.type.size, graph.types[node.name]) for node in sums)
+    return {name: (weights * type_.size // type_.shape[0], weights) for name, weights, type_ in counts}
 
 
 def dead_channels(graph: Graph) -> int:

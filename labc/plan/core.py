@@ -85,6 +85,7 @@ class Level:
     slots: tuple[Slot, ...]
     arena_bytes: int
     arena_bound: int
+    arena_layer: str  # during whose step the most is alive: what sets the bound
     body: tuple[Step, ...]  # the steps that `run` and `predict` share
     scores: Step  # writes float output[output_size]
     winner: Step  # writes the index of the largest score
@@ -130,6 +131,11 @@ class Plan:
     def arena_bound(self) -> int:
         """The least any placement of the values could need."""
         return max(level.arena_bound for level in self.levels)
+
+    @property
+    def arena_layer(self) -> str:
+        """The layer during which the most is alive."""
+        return max(self.levels, key=lambda level: level.arena_bound).arena_layer
 
     @property
     def packed_bytes(self) -> int:

@@ -14,7 +14,7 @@ from labc.ir.machine import KernelCall, Operand, Place, Scores, ScoresArgMax
 from labc.ir.pointwise import View
 from labc.ir.windows import image
 from labc.kernels import Kernel, Op, Parameter
-from labc.plan.arena import bound, place
+from labc.plan.arena import peak, place
 from labc.plan.core import PLACED_TYPES, FlashArray, Level, Plan, Slot, Step, Vector
 from labc.plan.layout import FLASH_TYPES, pack
 from labc.target import Target
@@ -64,6 +64,7 @@ def _level(graph: Graph, entry: Input, target: Target, constants: dict[str, Flas
     prefix = ("AT", target.isas[0]) if target.levels else ("AT",)
     slots = _slots(graph, body, scores, {name: scratch for name, (_, scratch) in chosen.items()}, prefix)
     placed, arena_bytes = place(slots, ARENA_ALIGN, reuse=reuse)
+    fullest, least = peak(slots, ARENA_ALIGN)
 
     places = {entry.name: "(const uint8_t *)input" if entry.element == "i8" else "input", scores.name: "output", winner.name: "&winner"}
     places |= {slot.name: slot.place for slot in placed}
@@ -99,7 +100,8 @@ def _level(graph: Graph, entry: Input, target: Target, constants: dict[str, Flas
         needs=tuple(dict.fromkeys(need for isa in isas if isa in table.isas for need in table.isas[isa].needs)),
         slots=placed,
         arena_bytes=arena_bytes,
-        arena_bound=bound(slots, ARENA_ALIGN),
+        arena_bound=least,
+        arena_layer=(*body, scores)[fullest].name,
         body=tuple(step(node) for node in body),
         scores=step(scores),
         winner=step(winner),
