@@ -5,19 +5,23 @@ near 0 and deviation near 1, so that LAB2's thresholds lie amid the sums and LAB
 
     python benchmarks/networks.py mlp.onnx 784 2048 2048 2048 10                 # lab2
     python benchmarks/networks.py mlp8.onnx 784 2048 2048 2048 10 --method lab
+    python benchmarks/networks.py vgg.onnx vgg                                   # the paper's network for CIFAR-10
+    python benchmarks/networks.py one.onnx 3x16x16 c64 c64p 10                   # see benchmarks/architecture.py
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+from architecture import KERNEL, Architecture, Layer, parse
 from onnx import TensorProto, helper, numpy_helper
+
+from labc.ir.windows import Window, convolve
 
 QONNX = "qonnx.custom_op.general"
 METHODS = ("lab2", "lab")
@@ -25,39 +29,50 @@ BATCH = 64  # inputs from which batch norm takes its statistics
 STEPS = 60  # 8-bit activation steps in one deviation of a sum
 
 
-def mac_count(widths: Sequence[int]) -> int:
-    """Multiply-accumulates of one inference."""
-    return sum(k * n for k, n in pairwise(widths))
-
-
-def weight_bytes(widths: Sequence[int]) -> int:
-    """Bytes of the weights at one bit each."""
-    return mac_count(widths) // 8
-
-
-def save(path: Path, widths: Sequence[int], method: str, seed: int = 0) -> Path:
+def save(path: Path, words: Sequence[str], method: str, seed: int = 0) -> Path:
     """Write the network to `path` and hand the path back. `method` is lab2 (sign activations) or lab (8-bit activations)."""
     rng = np.random.default_rng(seed)
-    net = _Network()
+    net, made = _Network(), parse(words)
     value = net.node("Cast", ["input"], "bytes", to=TensorProto.FLOAT)
-    batch = rng.integers(0, 256, (BATCH, widths[0])).astype(np.float32)
-    for number, (k, n) in enumerate(pairwise(widths), 1):
-        weights = rng.integers(0, 2, (k, n), np.int8) * np.int8(2) - np.int8(1)
-        sums = (batch @ weights.astype(np.float32)).astype(np.float64)
-        scale = rng.uniform(0.5, 1.5, n) * rng.choice([-1.0, 1.0], n) / (sums.std(axis=0) + 1e-3)
-        shift = rng.normal(0, 0.3, n) - scale * sums.mean(axis=0)
-        value = net.dense(f"fc{number}", value, weights)
-        if number == len(widths) - 1:
-            net.affine(f"fc{number}", value, scale, shift, "scores")
+    # An image has many pixels to take statistics from.
+    batch = rng.integers(0, 256, (BATCH if len(made.shape) == 1 else 2, *made.shape)).astype(np.float32)
+    for layer in made.layers:
+        name, k, n = layer.name, layer.inputs, layer.outputs
+        if batch.ndim == 4 and not layer.convolves:
+            value, batch = net.node("Flatten", [value], f"{name}.flat", axis=1), batch.reshape(len(batch), -1)
+        weights = rng.integers(0, 2, (n, k), np.int8) * np.int8(2) - np.int8(1)
+        value, sums = net.sums(layer, value, weights), _sums(layer, batch, weights)
+        over = tuple(axis for axis in range(sums.ndim) if axis != 1)
+        scale = rng.uniform(0.5, 1.5, n) * rng.choice([-1.0, 1.0], n) / (sums.std(axis=over) + 1e-3)
+        shift = rng.normal(0, 0.3, n) - scale * sums.mean(axis=over)
+        if layer is made.layers[-1]:
+            net.affine(layer, value, scale, shift, "scores")
         elif method == "lab2":
-            value = net.sign(f"sign{number}", net.affine(f"fc{number}", value, scale, shift, f"fc{number}.shift"))
-            batch = np.where(sums * scale + shift >= 0, np.float32(1), np.float32(-1))
+            value = net.sign(f"{name}.sign", net.affine(layer, value, scale, shift, f"{name}.shift"))
+            batch = np.where(sums * _along(scale, layer) + _along(shift, layer) >= 0, np.float32(1), np.float32(-1))
         else:
             scale, shift = _on_grid(STEPS * scale, STEPS * shift, 255.0 * k)
-            value = net.requantize(f"relu{number}", value, scale, shift)
-            batch = np.clip(np.floor(sums * scale + (shift + 0.5)), 0, 255).astype(np.float32)
-    path.write_bytes(net.model(widths[0], widths[-1]).SerializeToString())
+            value = net.requantize(layer, value, scale, shift)
+            batch = np.clip(np.floor(sums * _along(scale, layer) + (_along(shift, layer) + 0.5)), 0, 255).astype(np.float32)
+    path.write_bytes(net.model(made).SerializeToString())
     return path
+
+
+def _along(constant: Any, layer: Layer) -> Any:
+    """A constant per channel, shaped to meet the layer's values."""
+    return constant[:, None, None] if layer.convolves else constant
+
+
+def _sums(layer: Layer, batch: Any, weights: Any) -> Any:
+    """What the layer sums for a batch, pooled where it pools, float64."""
+    if not layer.convolves:
+        return (batch @ weights.T.astype(np.float32)).astype(np.float64)
+    kernel = weights.reshape(layer.outputs, layer.shape[0], KERNEL, KERNEL)
+    sums = convolve(batch, kernel, Window((KERNEL, KERNEL), pads=(1, 1, 1, 1)), 1, np.float32).astype(np.float64)
+    if layer.pool:
+        sums = sums[:, :, : sums.shape[2] // 2 * 2, : sums.shape[3] // 2 * 2]
+        sums = np.maximum.reduce([sums[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)])
+    return sums
 
 
 def _on_grid(scale: Any, shift: Any, reach: float) -> tuple[Any, Any]:
@@ -85,18 +100,27 @@ class _Network:
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
-    def dense(self, name: str, value: str, weights: Any) -> str:
-        signs = self.node("Cast", [self.constant(f"{name}.weight", weights)], f"{name}.signs", to=TensorProto.FLOAT)
-        return self.node("MatMul", [value, signs], name)
+    def sums(self, layer: Layer, value: str, weights: Any) -> str:
+        name = layer.name
+        if not layer.convolves:
+            signs = self.node("Cast", [self.constant(f"{name}.weight", weights.T)], f"{name}.signs", to=TensorProto.FLOAT)
+            return self.node("MatMul", [value, signs], name)
+        kernel = weights.reshape(layer.outputs, layer.shape[0], KERNEL, KERNEL)
+        signs = self.node("Cast", [self.constant(f"{name}.weight", kernel)], f"{name}.signs", to=TensorProto.FLOAT)
+        value = self.node("Conv", [value, signs], name, kernel_shape=[KERNEL, KERNEL], pads=[1, 1, 1, 1])
+        return self.node("MaxPool", [value], f"{name}.pool", kernel_shape=[2, 2], strides=[2, 2]) if layer.pool else value
 
-    def affine(self, name: str, value: str, scale: Any, shift: Any, output: str) -> str:
-        scaled = self.node("Mul", [value, self.constant(f"{name}.s", scale.astype(np.float32))], f"{name}.scale")
-        return self.node("Add", [scaled, self.constant(f"{name}.t", shift.astype(np.float32))], output)
+    def affine(self, layer: Layer, value: str, scale: Any, shift: Any, output: str) -> str:
+        factor = self.constant(f"{layer.name}.s", _along(scale, layer).astype(np.float32))
+        # The constant comes first behind a convolution: onnxruntime would fold a second operand into the weights, which rounds.
+        scaled = self.node("Mul", [factor, value] if layer.convolves else [value, factor], f"{layer.name}.scale")
+        return self.node("Add", [scaled, self.constant(f"{layer.name}.t", _along(shift, layer).astype(np.float32))], output)
 
     def sign(self, name: str, value: str) -> str:
         return self.node("BipolarQuant", [value, self.constant(f"{name}.one", np.float32(1))], name, domain=QONNX)
 
-    def requantize(self, name: str, value: str, scale: Any, shift: Any) -> str:
+    def requantize(self, layer: Layer, value: str, scale: Any, shift: Any) -> str:
+        name, scale, shift = f"{layer.name}.relu", _along(scale, layer), _along(shift, layer)
         value = self.node("Cast", [value], f"{name}.wide", to=TensorProto.DOUBLE)
         value = self.node("Mul", [value, self.constant(f"{name}.m", scale)], f"{name}.mul")
         value = self.node("Add", [value, self.constant(f"{name}.b", shift + 0.5)], f"{name}.add")
@@ -106,12 +130,12 @@ class _Network:
         value = self.node("Cast", [value], f"{name}.u8", to=TensorProto.UINT8)
         return self.node("Cast", [value], f"{name}.bytes", to=TensorProto.FLOAT)
 
-    def model(self, inputs: int, outputs: int) -> onnx.ModelProto:
+    def model(self, made: Architecture) -> onnx.ModelProto:
         graph = helper.make_graph(
             self.nodes,
             "random",
-            [helper.make_tensor_value_info("input", TensorProto.UINT8, ["batch", inputs])],
-            [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", outputs])],
+            [helper.make_tensor_value_info("input", TensorProto.UINT8, ["batch", *made.shape])],
+            [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", made.layers[-1].outputs])],
             self.constants,
         )
         opsets = [helper.make_opsetid("", 21), helper.make_opsetid(QONNX, 2)]
@@ -133,12 +157,13 @@ def _sign_body() -> onnx.FunctionProto:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, metavar="FILE.onnx")
-    parser.add_argument("widths", type=int, nargs="+", metavar="WIDTH", help="inputs, hidden layers, outputs")
+    parser.add_argument("words", nargs="+", metavar="WORD", help="the network, as benchmarks/architecture.py says")
     parser.add_argument("--method", choices=METHODS, default="lab2", help="sign (lab2, the default) or 8-bit activations (lab)")
     arguments = parser.parse_args()
-    if len(arguments.widths) < 2 or min(arguments.widths) < 1:
-        parser.error("name at least inputs and outputs, each at least 1")
-    print(save(arguments.file, arguments.widths, arguments.method))
+    try:
+        print(save(arguments.file, arguments.words, arguments.method))
+    except ValueError as error:
+        parser.error(str(error))
     return 0
 
 

@@ -1,15 +1,16 @@
-"""labc beside onnxruntime, OpenVINO and torch: one inference of an MLP, batch 1, one thread, one core, all engines in one run.
+"""labc beside onnxruntime, OpenVINO and torch: one inference, batch 1, one thread, one core, all engines in one run.
 
     python benchmarks/rivals.py                                       # the first time it makes its environment: some minutes
     python benchmarks/rivals.py --features avx2 --features native     # also as on a CPU without AVX-512, VNNI and AMX
     python benchmarks/rivals.py --labc-level avx2                      # labc without AVX-512, the rivals with all they have
     python benchmarks/rivals.py --json rivals.json --markdown
-    python benchmarks/rivals.py --widths 784 256 256 10 --rounds 20   # a quick look
+    python benchmarks/rivals.py --network 784 256 256 10 --rounds 20   # a quick look
+    python benchmarks/rivals.py --network vgg                          # the paper's network for CIFAR-10 (benchmarks/architecture.py)
 
-labc's networks have random signs for weights: lab2 has sign activations, lab 8-bit ones. The rivals compute the same shape with Gemm and
-ReLU: float32, and int8 with static quantization (QDQ, a scale per channel). Each rival is tried in several variants, and its fastest is
-shown. The rivals' calls come from Python, through buffers set beforehand; labc is timed from C and also through its Python call. In
-each round each engine gives one sample, after calls that warm its caches again; shown are the median and the middle 90 % of the
+labc's networks have random signs for weights: lab2 has sign activations, lab 8-bit ones. The rivals compute the same shape with Gemm or
+Conv and ReLU: float32, and int8 with static quantization (QDQ, a scale per channel). Each rival is tried in several variants, and its
+fastest is shown. The rivals' calls come from Python, through buffers set beforehand; labc is timed from C and also through its Python
+call. In each round each engine gives one sample, after calls that warm its caches again; shown are the median and the middle 90 % of the
 samples, and of the ratios within each round.
 
 The engines live in an environment of their own (build/rivals/venv, versions from benchmarks/rivals/requirements.txt); TORCH_INDEX=https://…
@@ -31,6 +32,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import architecture
 import measuring
 import networks
 from rich.console import Console
@@ -45,7 +47,6 @@ sys.path.insert(0, str(PARTS))
 
 import levels  # noqa: E402 - lies in the folder of the parts
 
-WIDTHS = (784, 2048, 2048, 2048, 10)
 OURS = tuple(f"labc {method}, from {caller}" for method in networks.METHODS for caller in ("C", "Python"))
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
 
@@ -100,7 +101,7 @@ def measured(level: levels.Level, python: Path, arguments: argparse.Namespace) -
     libraries = []
     for method in networks.METHODS:
         step(f"{level.name}: building labc's {method} network")
-        model = networks.save(work / f"{method}.onnx", arguments.widths, method)
+        model = networks.save(work / f"{method}.onnx", arguments.network, method)
         libraries.append(work / method)
         target = ["--target", "x86-64", "--levels", arguments.labc_level] if arguments.labc_level else ["--target", "host"]
         build = [sys.executable, "-m", "labc.cli", "build", model, *target, "-o", libraries[-1]]
@@ -108,7 +109,7 @@ def measured(level: levels.Level, python: Path, arguments: argparse.Namespace) -
     timer = measuring.build_timer(work)
     step(f"{level.name}: timing")
     command: list[str | Path] = [python, PARTS / "measure.py", "--labc", Path(labc.__file__).parent, "--timer", timer, "--models", work]
-    command += ["--widths", *map(str, arguments.widths), "--rounds", str(arguments.rounds), "--json", work / "result.json"]
+    command += ["--network", *arguments.network, "--rounds", str(arguments.rounds), "--json", work / "result.json"]
     for folder in libraries:
         command += ["--library", folder]
     if arguments.core is not None:
@@ -168,7 +169,7 @@ def report(console: Console, name: str, facts: dict[str, Any], arguments: argpar
     if arguments.markdown:
         print("\n" + measuring.markdown(HEADINGS, cells(facts["rows"])))
     else:
-        console.print(table("-".join(map(str, arguments.widths)), facts["rows"]))
+        console.print(table(" ".join(arguments.network), facts["rows"]))
     for engine, reason in facts["not_run"].items():
         console.print(f"{engine}: not run here: {reason}", soft_wrap=True, highlight=False)
 
@@ -178,15 +179,19 @@ def main() -> int:
     parser.add_argument("--features", action="append", choices=tuple(levels.LEVELS), help="what programs may see (repeatable; native)")
     parser.add_argument("--labc-level", choices=("avx2", "avx512bw"), help="build labc for this level at most (default: all this CPU has)")
     parser.add_argument("--rounds", type=int, default=200, help="samples of each engine (default 200: about a minute)")
-    parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS, help="inputs, hidden layers, outputs")
+    parser.add_argument("--network", nargs="+", default=["mlp"], metavar="WORD", help="mlp (default), vgg, or words of architecture.py")
     parser.add_argument("--core", type=int, help="the core to run on (default: the last)")
     parser.add_argument("--build", type=Path, default=HERE.parent / "build" / "rivals", help="folder for what is made (build/rivals)")
     parser.add_argument("--env", type=Path, help="the engines' environment (default: venv in the folder of --build)")
     parser.add_argument("--json", type=Path, help="write the numbers to this file too")
     parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
     arguments = parser.parse_args()
-    if arguments.rounds < 10 or len(arguments.widths) < 3 or min(arguments.widths) < 1:
-        parser.error("--rounds is at least 10, --widths at least three numbers above 0")
+    if arguments.rounds < 10:
+        parser.error("--rounds is at least 10")
+    try:
+        architecture.parse(arguments.network)
+    except ValueError as error:
+        parser.error(f"--network {error}")
     if arguments.json and not arguments.json.absolute().parent.is_dir():
         parser.error(f"--json {arguments.json}: its folder is not there; make it first")
     if complaint := measuring.not_a_core(arguments.core):
@@ -233,7 +238,7 @@ def main() -> int:
         report(console, name, facts, arguments)
     if arguments.json:
         machine = {"command": command, "processor": measuring.processor(), "caches": measuring.caches(), "versions": versions}
-        run_facts = {"widths": arguments.widths, "rounds": arguments.rounds}
+        run_facts = {"network": arguments.network, "rounds": arguments.rounds}
         arguments.json.write_text(json.dumps(machine | run_facts | {"features": found}, indent=1) + "\n")
     return 0
 

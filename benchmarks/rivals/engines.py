@@ -6,14 +6,14 @@ import logging
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+from architecture import KERNEL, Architecture
 from onnx import TensorProto, helper, numpy_helper
 
 CALIBRATION = 64  # random inputs for the static quantization
@@ -31,21 +31,34 @@ class Engine:
     note: str
 
 
-def float_model(path: Path, widths: Sequence[int], seed: int = 0) -> Path:
-    """Write an MLP of Gemm and Relu with random float32 weights, for inputs in 0 to 1, and return the path."""
+def float_model(path: Path, network: Architecture, seed: int = 0) -> Path:
+    """Write a network of Conv or Gemm, MaxPool and Relu with random float32 weights, for inputs in 0 to 1, and return the path."""
     rng = np.random.default_rng(seed)
-    nodes, constants, value = [], [], "input"
-    for number, (k, n) in enumerate(pairwise(widths), 1):
-        last = number == len(widths) - 1
-        weights, bias = rng.normal(0, np.sqrt(2 / k), (k, n)), rng.normal(0, 0.1, n)
-        constants += [numpy_helper.from_array(a.astype(np.float32), f"{kind}{number}") for kind, a in (("w", weights), ("b", bias))]
-        output = "scores" if last else f"fc{number}"
-        nodes.append(helper.make_node("Gemm", [value, f"w{number}", f"b{number}"], [output], name=f"fc{number}"))
-        if not last:
-            nodes.append(helper.make_node("Relu", [output], [f"relu{number}"], name=f"relu{number}"))
-        value = nodes[-1].output[0]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, size]) for name, size in (("input", widths[0]), (value, widths[-1]))]
-    graph = helper.make_graph(nodes, "mlp", ends[:1], ends[1:], constants)
+    nodes, constants, value, flat = [], [], "input", len(network.shape) == 1
+    for layer in network.layers:
+        name, k, n = layer.name, layer.inputs, layer.outputs
+        if not layer.convolves and not flat:
+            nodes.append(helper.make_node("Flatten", [value], [f"{name}.flat"], name=f"{name}.flat"))
+            value, flat = f"{name}.flat", True
+        weights, bias = rng.normal(0, np.sqrt(2 / k), (n, k)), rng.normal(0, 0.1, n)
+        if layer.convolves:
+            weights = weights.reshape(n, layer.shape[0], KERNEL, KERNEL)
+        constants += [numpy_helper.from_array(a.astype(np.float32), f"{kind}.{name}") for kind, a in (("w", weights), ("b", bias))]
+        inputs = [value, f"w.{name}", f"b.{name}"]
+        value = "scores" if layer is network.layers[-1] else name
+        if layer.convolves:
+            nodes.append(helper.make_node("Conv", inputs, [value], name=name, kernel_shape=[KERNEL, KERNEL], pads=[1, 1, 1, 1]))
+        else:
+            nodes.append(helper.make_node("Gemm", inputs, [value], name=name, transB=1))
+        if layer.pool:
+            nodes.append(helper.make_node("MaxPool", [value], [f"{name}.pool"], name=f"{name}.pool", kernel_shape=[2, 2], strides=[2, 2]))
+            value = f"{name}.pool"
+        if layer is not network.layers[-1]:
+            nodes.append(helper.make_node("Relu", [value], [f"{name}.relu"], name=f"{name}.relu"))
+            value = f"{name}.relu"
+    shapes = (("input", network.shape), ("scores", (network.layers[-1].outputs,)))
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, *shape]) for name, shape in shapes]
+    graph = helper.make_graph(nodes, "network", ends[:1], ends[1:], constants)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
     return path
 
@@ -55,14 +68,14 @@ def int8_model(path: Path, source: Path, variant: str) -> Path:
     from onnxruntime import quantization
 
     rng = np.random.default_rng(1)
-    size = onnx.load(source).graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    shape = [dim.dim_value for dim in onnx.load(source).graph.input[0].type.tensor_type.shape.dim]
 
     class Inputs(quantization.CalibrationDataReader):
         left = CALIBRATION
 
         def get_next(self) -> dict[str, Any] | None:
             self.left -= 1
-            return {"input": rng.random((1, size), np.float32)} if self.left >= 0 else None
+            return {"input": rng.random(shape, np.float32)} if self.left >= 0 else None
 
     logging.disable(logging.WARNING)  # it advises to infer shapes beforehand; they all stand in the file
     quantization.quantize_static(
@@ -113,7 +126,7 @@ def with_openvino(rival: str, variant: str, path: Path, x: Any) -> Engine:
     layers = Counter()
     for node in model.get_runtime_model().get_ordered_ops():
         facts = node.get_rt_info()
-        if facts["layerType"].astype(str) in ("FullyConnected", "MatMul", "Gemm"):
+        if facts["layerType"].astype(str) in ("FullyConnected", "MatMul", "Gemm", "Convolution"):
             layers[f"{facts['primitiveType'].astype(str)} ({facts['runtimePrecision'].astype(str)})"] += 1
     note = "runs " + ", ".join(f"{n} {kind}" for kind, n in sorted(layers.items()))
     return Engine(rival, variant, request.infer, lambda: tensors[1].data, note)
@@ -124,14 +137,10 @@ def with_torch(rival: str, variant: str, path: Path, x: Any) -> Engine:
     import torch
 
     torch.set_num_threads(1)
-    weights = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in onnx.load(path).graph.initializer}
-    modules: list[torch.nn.Module] = []
-    for number in range(1, len(weights) // 2 + 1):
-        matrix = weights[f"w{number}"].T.contiguous()
-        layer = torch.nn.Linear(matrix.shape[1], matrix.shape[0])
-        layer.weight, layer.bias = torch.nn.Parameter(matrix), torch.nn.Parameter(weights[f"b{number}"])
-        modules += [layer, torch.nn.ReLU()]
-    model: Any = torch.nn.Sequential(*modules[:-1]).eval()
+    graph = onnx.load(path).graph
+    held = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
+    modules = [_torch_module(node, held) for node in graph.node]
+    model: Any = torch.nn.Sequential(*modules).eval()
     image = torch.from_numpy(x)
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit calls itself deprecated; it may still be the fastest
@@ -143,3 +152,21 @@ def with_torch(rival: str, variant: str, path: Path, x: Any) -> Engine:
             return model(image)
 
     return Engine(rival, variant, call, lambda: call().numpy(), f"kernels for {torch.backends.cpu.get_cpu_capability()}")
+
+
+def _torch_module(node: onnx.NodeProto, held: dict[str, Any]) -> Any:
+    """The module that does what a node of `float_model` does."""
+    import torch
+
+    match node.op_type:
+        case "Relu":
+            return torch.nn.ReLU()
+        case "MaxPool":
+            return torch.nn.MaxPool2d(2)
+        case "Flatten":
+            return torch.nn.Flatten()
+    weight, bias = held[node.input[1]], held[node.input[2]]
+    n, k = weight.shape[:2]
+    layer = torch.nn.Conv2d(k, n, KERNEL, padding=1) if node.op_type == "Conv" else torch.nn.Linear(k, n)
+    layer.weight, layer.bias = torch.nn.Parameter(weight), torch.nn.Parameter(bias)
+    return layer

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import architecture
 import engines
 import measuring
 import numpy as np
@@ -51,13 +52,14 @@ def from_python(call: Callable[[], object]) -> Callable[[int], float]:
     return sample
 
 
-def rivals(models: Path, widths: list[int]) -> tuple[list[engines.Engine], dict[str, str]]:
+def rivals(models: Path, words: list[str]) -> tuple[list[engines.Engine], dict[str, str]]:
     """Every rival that runs here, in every variant, and the reason of each that does not."""
     say("  the rivals' networks: float32, then int8 with onnxruntime's static quantization")
-    full = engines.float_model(models / "float32.onnx", widths)
+    network = architecture.parse(words)
+    full = engines.float_model(models / "float32.onnx", network)
     int8 = {name: engines.int8_model(models / f"{name}.onnx", full, name) for name in engines.INT8}
-    x = np.random.default_rng(2).random((1, widths[0]), np.float32)
-    wanted = [(FLOAT, "Gemm", engines.with_onnxruntime, full)]
+    x = np.random.default_rng(2).random((1, *network.shape), np.float32)
+    wanted = [(FLOAT, "float", engines.with_onnxruntime, full)]
     wanted += [(INT8, name, engines.with_onnxruntime, path) for name, path in int8.items()]
     wanted += [(OPENVINO, name, engines.with_openvino, path) for name, path in int8.items()]
     wanted += [(TORCH, name, engines.with_torch, full) for name in ("eager", "jit")]
@@ -102,14 +104,14 @@ def main() -> int:
     parser.add_argument("--library", type=Path, action="append", required=True, help="folder of a labc library (repeatable)")
     parser.add_argument("--timer", type=Path, required=True, help="labc's C timer, as a shared library")
     parser.add_argument("--models", type=Path, required=True, help="folder for the rivals' networks")
-    parser.add_argument("--widths", type=int, nargs="+", required=True)
+    parser.add_argument("--network", nargs="+", required=True, help="words of benchmarks/architecture.py")
     parser.add_argument("--rounds", type=int, required=True)
     parser.add_argument("--core", type=int, help="the core to run on")
     parser.add_argument("--json", type=Path, required=True, help="where the result goes")
     arguments = parser.parse_args()
     core = measuring.pin(arguments.core)  # first: thread pools count the cores there are
     labc = labc_package(arguments.labc)
-    made, reasons = rivals(arguments.models, arguments.widths)
+    made, reasons = rivals(arguments.models, arguments.network)
     samplers = {f"{engine.rival}, {engine.variant}": from_python(engine.call) for engine in made}
     kernels = {}
     for folder in arguments.library:
