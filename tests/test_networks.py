@@ -6,18 +6,17 @@ import platform
 from dataclasses import replace
 from pathlib import Path
 
-import cffi
 import numpy as np
 import pytest
 import zoo
 from here import not_run_here
+from linking import inputs, run_all
 
 from labc import driver, emit, emulator, reference, toolchain
 from labc.build import write
 from labc.check.referee import referee
 from labc.check.runners import chip
 from labc.errors import LabcError
-from labc.plan.core import Plan
 from labc.target import TARGETS
 
 NETWORKS = 200
@@ -34,41 +33,12 @@ def network(seed: int, tmp_path: Path) -> tuple[Path, int]:
     return zoo.save(zoo.own(made, element=element), tmp_path / f"n{seed}.onnx"), seed
 
 
-def inputs(compiled: driver.Compiled, n: int = 60) -> np.ndarray:
-    from labc.check.samples import draw
-
-    graph = compiled.model.graph
-    return draw(graph.types[graph.input().name], n, 1)
-
-
-def run_all(made: list[Plan], xs: list[np.ndarray], folder: Path, extra: tuple[str, ...] = ()) -> list[np.ndarray]:
-    """Compile all plans into one shared library and run each on its inputs."""
-    for plan in made:
-        write(folder, emit.emit(plan))
-    objects = toolchain.compile_objects(TOOLS, HOST, sorted((folder / "src").glob("*.c")), [folder / "include"], folder / "o", extra)
-    library = toolchain.link_shared(TOOLS, HOST, objects, folder / toolchain.shared_name("all"))
-    ffi = cffi.FFI()
-    for plan in made:
-        ffi.cdef(f"int {plan.name}_run(const void *input, float *output, void *arena); int {plan.name}_self_test(void *arena);")
-    lib = ffi.dlopen(str(library))
-    results = []
-    for plan, x in zip(made, xs, strict=True):
-        arena = np.zeros(plan.arena_bytes // 4, np.uint32)
-        scores = np.empty((len(x), plan.output_size), np.float32)
-        at = ffi.cast("void *", arena.ctypes.data)
-        for row, out in zip(np.ascontiguousarray(x.reshape(len(x), -1)), scores, strict=True):
-            assert getattr(lib, f"{plan.name}_run")(ffi.cast("void *", row.ctypes.data), ffi.cast("float *", out.ctypes.data), at) == 0
-        assert getattr(lib, f"{plan.name}_self_test")(at) == 0
-        results.append(scores)
-    return results
-
-
 @pytest.mark.parametrize("first", range(0, NETWORKS, PER_LIBRARY))
 def test_random_networks_are_equal_everywhere(first: int, tmp_path: Path) -> None:
     paths = [network(seed, tmp_path)[0] for seed in range(first, first + PER_LIBRARY)]
     compiled = [driver.front(path) for path in paths]
     xs = [inputs(one) for one in compiled]
-    found = run_all([driver.planned(one, HOST) for one in compiled], xs, tmp_path / "library")
+    found = run_all([driver.planned(one, HOST) for one in compiled], xs, tmp_path / "library", TOOLS)
     for path, one, x, got in zip(paths, compiled, xs, found, strict=True):
         want = reference.run(one.model.graph, x)[one.model.graph.output]
         assert (got.view(np.int32) == want.view(np.int32)).all(), path
@@ -86,7 +56,9 @@ def test_hostile_flags_do_not_change_a_bit(tmp_path: Path) -> None:
         flags = ("-std=gnu11", "-O3", "-mfma", "-ffp-contract=fast")
     compiled = [driver.front(network(seed, tmp_path)[0]) for seed in range(12)]
     xs = [inputs(one) for one in compiled]
-    for one, x, got in zip(compiled, xs, run_all([driver.planned(o, HOST) for o in compiled], xs, tmp_path / "l", flags), strict=True):
+    for one, x, got in zip(
+        compiled, xs, run_all([driver.planned(o, HOST) for o in compiled], xs, tmp_path / "l", TOOLS, flags), strict=True
+    ):
         want = reference.run(one.machine, x.reshape(len(x), -1))[one.machine.output]
         assert (got.view(np.int32) == want.view(np.int32)).all()
 

@@ -24,7 +24,9 @@ Tick = Callable[[int], None]
 
 BLOCKS = 8  # LABC_CHECK_BLOCKS of runtime/check/check.h
 SECONDS = 300.0  # for one kernel on an emulated core; the slowest takes 2 s
-_CHECK = ("check_kernels", "check_sign", "check_byte", "check_affine", "support", "faults")
+_OPS = ("sign", "byte", "affine", "conv", "pool", "point")
+# The files of runtime/check that every check is compiled from.
+SOURCES = ("check_kernels", *(f"check_{name}" for name in _OPS), "support", "images", "faults", "faults_images")
 _CALLED = ("kernel_count", "kernel", "fault_count", "fault", "fault_stops")
 _READ = ("blocks", "block_bytes", "output_text", "output_used")
 # How kernels.def calls the machine of each kind of target.
@@ -57,7 +59,7 @@ class Machine:
         """What the check is compiled from, but for its memory and its main."""
         runtime = folder("runtime")
         kernels = [runtime / file for isa in self.isas for file in tables.sources(isa)]
-        return [runtime / "cpu.c", *kernels, *(runtime / "check" / f"{name}.c" for name in _CHECK)]
+        return [runtime / "cpu.c", *kernels, *(runtime / "check" / f"{name}.c" for name in SOURCES)]
 
 
 @dataclass(frozen=True)

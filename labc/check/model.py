@@ -63,7 +63,7 @@ def levels(layers: Graph, machine: Graph, x: Array, tick: Callable[[int], None] 
 def thresholds(stages: dict[str, Graph], machine: Graph, tick: Callable[[int], None] = lambda n: None) -> Verdict:
     """Every threshold against the layers it came from, on every sum its layer can reach."""
     lowered = stages["pool"]
-    channels = sum(lowered.types[node.name].size for node in lowered.nodes if isinstance(node, Sign))
+    channels = sum(lowered.types[node.name].shape[0] for node in lowered.nodes if isinstance(node, Sign))
     if not channels:
         return Verdict("thresholds", "passed", "the network has none")
     try:

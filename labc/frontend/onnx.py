@@ -1,4 +1,4 @@
-"""ONNX and QONNX files become layers IR. `operators.py` holds one small function per operator; docs/limits.md lists them.
+"""ONNX and QONNX files become layers IR. `operators.py` holds the table of operators; docs/limits.md lists them.
 
 A file is hostile until read: its size is bounded, external data stays beside the file, protobuf and checker errors become
 LabcErrors, function bodies are evaluated before they are believed, and nothing else in it is executed.
@@ -161,7 +161,7 @@ def _output(reader: Reader, graph: onnx.GraphProto) -> Graph:
     if len(graph.output) != 1:
         raise LabcError(f"{reader.path}: {len(graph.output)} outputs; labc reads networks with one - export only the scores")
     name = graph.output[0].name
-    value = reader.known.get(name)
+    value = reader.settled(reader.known.get(name))
     if not isinstance(value, Value):
         raise LabcError(f"{name}: the output does not depend on the input; export the network's scores")
     if value.floored:

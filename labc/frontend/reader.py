@@ -14,21 +14,28 @@ from onnx import TensorProto, numpy_helper
 
 from labc.errors import LabcError
 from labc.ir import layers
-from labc.ir.core import Array, Const, Node, Type
+from labc.ir.core import Array, Const, Element, Node, Type
+
+REEXPORT = "re-export with labc.train.export"
+MOST_ELEMENTS = 1 << 24  # of one value, beside the batch
+_MOST_SCALES = 1 << 26  # of all affines; a small file can ask for 2^24 of them again and again
+Number = Literal["integer", "float", "double"]
+Attributes = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Value:
-    """What an ONNX name stands for while reading: `node`·scale + shift, per channel, in float64 and not yet a node itself.
+    """What an ONNX name stands for while reading: `node`·scale + shift, in float64 and not yet a node itself.
 
-    Affine steps (Mul, Add, BatchNormalization, a weight's α …) only change scale and shift; they are rounded to float32
-    once, when something needs the value. `number` is what the file computes in; `floored` is true behind Floor.
+    scale and shift are scalars, [C, 1, …] with one number per channel, or of the node's own shape. Affine steps (Mul, Add,
+    BatchNormalization, a weight's α …) only change them; they are rounded to float32 once, when something needs the value.
+    `number` is what the file computes in; `floored` is true behind Floor.
     """
 
     node: str
     scale: Array = field(default_factory=lambda: np.ones(()))
     shift: Array = field(default_factory=lambda: np.full((), -0.0))  # the identity of addition: +0 would turn −0 into +0
-    number: Literal["integer", "float", "double"] = "float"
+    number: Number = "float"
     floored: bool = False
 
     @property
@@ -57,7 +64,26 @@ class Test:
     value: Value
 
 
-Known = Value | Test | Array
+@dataclass(frozen=True)
+class Padded:
+    """`value` with zeros around it (top, left, bottom, right), on its way to a Conv or a sum, whose own padding they become."""
+
+    value: Value
+    pads: tuple[int, int, int, int]
+    place: onnx.NodeProto
+
+
+@dataclass(frozen=True)
+class Half:
+    """A 16-bit operation whose Clip has not come yet: `sum` of two values, or PRelu (`slope`), plus ½ (`half`), rounded down (`floor`)."""
+
+    stage: Literal["sum", "slope", "half", "floor"]
+    sources: tuple[str, ...]
+    slopes: Array
+    place: onnx.NodeProto
+
+
+Known = Value | Test | Padded | Half | Array
 
 
 class Reader:
@@ -72,6 +98,7 @@ class Reader:
         self.batch: int | None = None  # if the file fixes it
         self.names: set[str] = set()
         self.copies: dict[str, int] = {}
+        self.scales = 0
 
     def error(self, node: onnx.NodeProto, fact: str, remedy: str) -> LabcError:
         """A LabcError that names the file's node and operator."""
@@ -89,37 +116,92 @@ class Reader:
 
     def add(self, node: Node) -> Value:
         """Append a node and infer its type at once, so that an error names it while the file's place is known."""
+        made = node.infer(*(self.types[name] for name in node.inputs))
+        if made.size > MOST_ELEMENTS:
+            raise node.fail(f"is {made}; labc reads values of up to 2^24 elements", "use a smaller image or fewer channels")
         self.nodes.append(node)
-        self.types[node.name] = node.infer(*(self.types[name] for name in node.inputs))
+        self.types[node.name] = made
         return Value(node.name)
+
+    def shape(self, value: Value) -> tuple[int, ...]:
+        """The value's extents beside the batch."""
+        return self.types[value.node].shape
+
+    def element(self, value: Value) -> Element:
+        """What the value's node holds."""
+        return self.types[value.node].element
 
     def flush(self, value: Value, what: str) -> str:
         """The name of a node that is exactly `value`: an Affine is added if scale and shift are not 1 and 0."""
         return value.node if value.plain else self.affine(value, what)
 
+    def floating(self, value: Value, what: str) -> str:
+        """The name of a float32 node that is exactly `value`."""
+        return value.node if value.plain and self.element(value) == "f32" else self.affine(value, what)
+
     def affine(self, value: Value, what: str) -> str:
         """Add the Affine of `value`, rounding its scale and shift once; the name of the node."""
-        shape = self.types[value.node].shape
         name = self.name(f"{value.node}.affine")
         if value.wide:
             self.note("a scale in float64 became float32")
         rounded = []
         for label, array in (("scale", value.scale), ("shift", value.shift)):
-            narrow = np.broadcast_to(np.asarray(array), shape).astype(np.float32)
+            narrow = self.per_channel(value, array).astype(np.float32)
             if not np.isfinite(narrow).all():
                 channel = int(np.argmax(~np.isfinite(narrow.reshape(-1))))
                 raise LabcError(f"{name}: the {label} of channel {channel} is not a finite float32; retrain or rescale {what}")
             rounded.append(Const("f32", narrow))
         return self.add(layers.Affine(name, (value.node,), rounded[0], rounded[1])).node
 
+    def per_channel(self, value: Value, array: Array) -> Array:
+        """`array`, a scale or shift of `value`, as [C]. Raises LabcError if it differs between the pixels of a channel."""
+        shape = self.shape(value)
+        if array.size > 1 and array.shape[1:] != (1,) * (len(shape) - 1):
+            rows = array.reshape(shape[0], -1)
+            if np.any(rows != rows[:, :1]):
+                raise LabcError(
+                    f"{value.node}: a scale or shift per pixel; use one value per channel, or carry it through Flatten to a dense layer"
+                )
+            array = rows[:, 0]
+        self.scales += shape[0] if shape else 1
+        if self.scales > _MOST_SCALES:
+            raise LabcError(f"{value.node}: the scales and shifts of the network are more than 2^26 numbers; use fewer channels")
+        return np.broadcast_to(array.reshape(-1) if array.size > 1 else array.reshape(()), shape[:1])
+
+    def along(self, value: Value, array: Array) -> Array:
+        """[C] numbers, shaped to meet `value`."""
+        return array.reshape(-1, *[1] * (len(self.shape(value)) - 1))
+
     def value(self, node: onnx.NodeProto, inputs: Sequence[Any], index: int = 0) -> Value:
-        """Input `index` as a value of the network. Raises LabcError if it is a constant, a comparison or a bare Floor."""
-        found = inputs[index] if index < len(inputs) else None
+        """Input `index` as a value of the network. Raises LabcError if it is a constant, or something half done, like a bare Floor."""
+        found = self.settled(inputs[index] if index < len(inputs) else None)
         if not isinstance(found, Value):
             raise self.error(node, f"input {index} is not a value of the network", "rewrite or remove the node")
         if found.floored:
-            raise self.error(node, "reads a Floor that is not followed by Clip(0, 255)", "re-export with labc.train.export")
+            raise self.error(node, "reads a Floor that is not followed by Clip(0, 255) or Clip(-32768, 32767)", REEXPORT)
         return found
+
+    def settled(self, found: Known | None) -> Known | None:
+        """`found` as any operator may read it: a PRelu in float32. Raises LabcError for what only a Clip or a Conv may read."""
+        match found:
+            case Padded(place=place):
+                raise self.error(place, "pads with zeros, and no Conv follows", "pad in the Conv, or signs with +1 or -1")
+            case Half(stage="slope"):
+                source = self.affine(Value(found.sources[0]), "the layer before the PRelu")
+                return self.slope(found.place, Value(source), found.slopes)
+            case Half(stage=stage):
+                fact = "adds two 16-bit values" if stage == "sum" else "rounds a 16-bit PRelu"
+                raise self.error(found.place, f"{fact}, and no Clip(-32768, 32767) follows", f"write it behind; {REEXPORT}")
+        return found
+
+    def slope(self, node: onnx.NodeProto, value: Value, slopes: Array) -> Value:
+        """Add a float32 PRelu behind `value`."""
+        narrow = self.per_channel(value, slopes).astype(np.float32)
+        if not np.isfinite(narrow).all():
+            raise self.error(node, "a slope is not a finite float32", "retrain or rescale the layer")
+        name = self.name(node.name or "prelu")
+        made = self.add(layers.PRelu(name, (self.flush(value, "the layer before the PRelu"),), Const("f32", narrow)))
+        return replace(made, number=value.number)
 
     def computed(self, node: onnx.NodeProto, inputs: Sequence[Any], index: int = 0) -> Value:
         """Input `index` as a floating-point value of the network. Raises LabcError for integers: they wrap, and divide differently."""
@@ -136,18 +218,19 @@ class Reader:
         return found
 
     def channels(self, node: onnx.NodeProto, value: Value, array: Array) -> Array:
-        """`array` as float64 per channel of `value`: a scalar or one value per channel. Raises LabcError for other shapes."""
-        shape = self.types[value.node].shape
-        trimmed = (
-            array.reshape(array.shape[max(0, array.ndim - len(shape)) :]) if array.size == np.prod(array.shape[-len(shape) :]) else array
-        )
+        """`array` as float64 as it meets `value`: a scalar, [C, 1, …], or of the value's shape. Raises LabcError for other shapes."""
+        shape = self.shape(value)
+        wide = array.astype(np.float64)
         # More axes than the value and its batch would give the result another axis in front.
-        if array.ndim > len(shape) + 1 or (array.size != 1 and trimmed.shape != shape):
-            raise self.error(
-                node, f"a constant of shape {list(array.shape)} on values of shape {list(shape)}", "use a scalar or one value per channel"
-            )
-        wide: Array = array.reshape(()).astype(np.float64) if array.size == 1 else trimmed.astype(np.float64)
-        return wide
+        if array.ndim <= len(shape) + 1:
+            if array.size == 1:
+                return wide.reshape(())
+            trimmed = array.shape[-len(shape) :]
+            if array.size == np.prod(trimmed) and trimmed in (shape, (*shape[:1], *[1] * (len(shape) - 1))):
+                return wide.reshape(trimmed)
+        raise self.error(
+            node, f"a constant of shape {list(array.shape)} on values of shape {list(shape)}", "use a scalar or one value per channel"
+        )
 
     def note(self, text: str) -> None:
         """Record that something was normalised."""

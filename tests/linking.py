@@ -1,0 +1,45 @@
+"""Many networks in one library: they must not know of each other, and one compilation serves all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cffi
+import numpy as np
+
+from labc import driver, emit, toolchain
+from labc.build import write
+from labc.check.samples import draw
+from labc.plan.core import Plan
+from labc.target import TARGETS
+
+HOST = TARGETS["host"]
+
+
+def inputs(compiled: driver.Compiled, n: int = 60) -> np.ndarray:
+    graph = compiled.model.graph
+    return draw(graph.types[graph.input().name], n, 1)
+
+
+def run_all(
+    made: list[Plan], xs: list[np.ndarray], folder: Path, tools: toolchain.Toolchain, extra: tuple[str, ...] = ()
+) -> list[np.ndarray]:
+    """Compile all plans into one shared library and run each on its inputs."""
+    for plan in made:
+        write(folder, emit.emit(plan))
+    objects = toolchain.compile_objects(tools, HOST, sorted((folder / "src").glob("*.c")), [folder / "include"], folder / "o", extra)
+    library = toolchain.link_shared(tools, HOST, objects, folder / toolchain.shared_name("all"))
+    ffi = cffi.FFI()
+    for plan in made:
+        ffi.cdef(f"int {plan.name}_run(const void *input, float *output, void *arena); int {plan.name}_self_test(void *arena);")
+    lib = ffi.dlopen(str(library))
+    results = []
+    for plan, x in zip(made, xs, strict=True):
+        arena = np.zeros(plan.arena_bytes // 4, np.uint32)
+        scores = np.empty((len(x), plan.output_size), np.float32)
+        at = ffi.cast("void *", arena.ctypes.data)
+        for row, out in zip(np.ascontiguousarray(x.reshape(len(x), -1)), scores, strict=True):
+            assert getattr(lib, f"{plan.name}_run")(ffi.cast("void *", row.ctypes.data), ffi.cast("float *", out.ctypes.data), at) == 0
+        assert getattr(lib, f"{plan.name}_self_test")(at) == 0
+        results.append(scores)
+    return results

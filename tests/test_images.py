@@ -1,0 +1,141 @@
+"""Random convolutional and residual networks: layers IR = machine IR = C on every instruction set here = onnxruntime, bit for bit.
+
+Kernels of 1x1 to 7x7, strides, dilations, paddings of 0 and of ±1, groups, depthwise, odd channel counts, images smaller than the kernel,
+rows, 16-bit residual streams, 8-bit activations, joins: tests/zoo_images.py draws them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import zoo_images
+from here import not_run_here
+from linking import inputs, run_all
+
+from labc import driver, emulator, kernels, passes, reference, toolchain
+from labc.check import model as proof
+from labc.check.referee import referee
+from labc.check.runners import chip
+from labc.frontend.onnx import Model
+from labc.ir import layers
+from labc.ir.core import Const, Graph
+from labc.ir.text import digest
+from labc.ir.windows import Window
+from labc.target import TARGETS
+
+NETWORKS = 120
+PER_LIBRARY = 40
+HOST, TOOLS = driver.tools_for("host")  # the kernels this machine's processor has
+
+
+def compiled(seed: int, folder: Path, **wanted: object) -> tuple[Path, driver.Compiled]:
+    path = folder / f"n{seed}.onnx"
+    path.write_bytes(zoo_images.random_network(np.random.default_rng(seed), **wanted).SerializeToString())  # type: ignore[arg-type]
+    return path, driver.front(path)
+
+
+@pytest.mark.parametrize("first", range(0, NETWORKS, PER_LIBRARY))
+def test_random_networks_are_equal_everywhere(first: int, tmp_path: Path) -> None:
+    made = [compiled(seed, tmp_path) for seed in range(first, first + PER_LIBRARY)]
+    xs = [inputs(one, 20) for _, one in made]
+    wanted = []
+    for (path, one), x in zip(made, xs, strict=True):
+        verdict, scores = proof.levels(one.model.graph, one.machine, x)
+        assert verdict.status == "passed", (path, verdict)
+        assert proof.thresholds(dict(one.stages), one.machine).status == "passed", path
+        judged = referee(path, x, scores, one.model.notes)
+        assert judged.status == "passed", (path, judged)
+        assert "bit for bit" in judged.detail, path
+        wanted.append(scores)
+    # Each instruction set with what it falls back to, as on a processor that has no better.
+    for at in range(len(HOST.isas)):
+        to = replace(HOST, isas=HOST.isas[at:])
+        found = run_all([driver.planned(one, to) for _, one in made], xs, tmp_path / to.isas[0], TOOLS)
+        for (path, _), got, want in zip(made, found, wanted, strict=True):
+            assert np.array_equal(proof.bits(got), proof.bits(want)), (path, to.isas)
+
+
+def rare(rng: np.random.Generator) -> Graph:
+    """Layers that few networks have: a sign of the input, of signs and of pooled sums; sums pooled for two readers; 16 bits to bytes."""
+
+    def signs(*shape: int) -> Const:
+        return Const("sign", rng.choice(np.array([-1, 1], np.int8), shape))
+
+    def norm(name: str, of: str, n: int, spread: float, middle: float = 0) -> layers.Affine:
+        s = (rng.uniform(0.5, 1, n) * rng.choice([-1, 1], n) / spread).astype(np.float32)
+        return layers.Affine(name, (of,), Const("f32", s), Const("f32", (rng.normal(0, 0.3, n) - s * middle).astype(np.float32)))
+
+    def fixed(name: str, of: str, n: int, element: Literal["u8", "i16"]) -> layers.Requantize:
+        m = rng.integers(200, 4000, n) * rng.choice([-1, 1], n)
+        return layers.Requantize(name, (of,), Const("i32", m), Const("i64", rng.integers(0, 20000, n)), 9, element)
+
+    two = Window((2, 2), (2, 2))
+    return Graph(
+        (
+            layers.Input("x", (), "u8", (3, 9, 10)),
+            norm("bytes", "x", 3, 60, 127),
+            layers.Sign("of_bytes", ("bytes",)),
+            layers.Conv("c1", ("of_bytes",), signs(40, 3, 3, 3), Window((3, 3), pads=(1, 1, 1, 1))),
+            layers.SumPool("average", ("c1",), two),
+            norm("n1", "average", 40, 10),
+            layers.Sign("of_average", ("n1",)),
+            norm("again", "of_average", 40, 1),
+            layers.Sign("of_signs", ("again",)),
+            layers.Conv("c2", ("of_signs",), signs(33, 40, 3, 3), Window((3, 3), pads=(1, 1, 1, 1))),
+            layers.MaxPool("most", ("c2",), Window((2, 2))),
+            norm("n2", "most", 33, 20, 20),
+            layers.Sign("of_most", ("n2",)),
+            fixed("stream", "most", 33, "i16"),
+            fixed("narrow", "stream", 33, "u8"),
+            layers.Flatten("flat", ("narrow",)),
+            layers.Dense("fc", ("flat",), signs(7, 33 * 3 * 4)),
+            layers.Flatten("flat2", ("of_most",)),
+            layers.Dense("fc2", ("flat2",), signs(7, 33 * 3 * 4)),
+            layers.Concat("both", ("fc", "fc2")),
+            norm("scores", "both", 14, 100),
+        ),
+        "scores",
+    )
+
+
+def test_rare_layers_and_ops(tmp_path: Path) -> None:
+    """With these, some network has every op of the table but those of dense layers, which tests/test_networks.py has."""
+    used = set()
+    for seed in range(NETWORKS):
+        _, one = compiled(seed, tmp_path)
+        used |= {step.op for level in driver.planned(one, TARGETS["host"]).levels for step in level.steps}
+    graph = rare(np.random.default_rng(5))
+    machine = passes.run(graph)
+    one = driver.Compiled("rare", Model(graph, ()), digest(graph), machine, ())
+    plan = driver.planned(one, HOST)
+    used |= {step.op for step in plan.levels[0].steps}
+    assert {op for op, row in kernels.table().ops.items() if row.family != "dense"} <= used
+    x = inputs(one, 50)
+    verdict, scores = proof.levels(graph, machine, x)
+    assert verdict.status == "passed"
+    assert len(np.unique(scores)) > 100
+    (got,) = run_all([plan], [x], tmp_path / "library", TOOLS)
+    assert np.array_equal(proof.bits(got), proof.bits(scores))
+
+
+@pytest.mark.parametrize("name", ["arm", "aarch64", "armv7"])
+def test_chips_give_the_same_bits(name: str, tmp_path: Path) -> None:
+    target = TARGETS[name]
+    if reason := emulator.available():
+        not_run_here(name, reason)
+        return
+    tools = toolchain.find(target)
+    for seed, kind in ((0, "signs"), (1, "bytes"), (2, "residual"), (3, "signs"), (4, "residual")):
+        _, one = compiled(seed, tmp_path, kind=kind, largest=6)
+        made = driver.planned(one, target)
+        work = tmp_path / str(seed)
+        work.mkdir()
+        runner, _ = chip(driver.write(made, tools, work / "library"), made, tools, work)
+        x = inputs(one, 6)
+        want = reference.run(one.model.graph, x)[one.model.graph.output]
+        assert np.array_equal(proof.bits(runner.scores(x.reshape(len(x), -1))), proof.bits(want)), (seed, kind)
+        assert runner.self_test() == 0
