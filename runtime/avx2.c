@@ -1,97 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* AVX2: signs times signs by carry-save adders and a byte table, bytes times signs by tables of partial sums. A lane is a row of w. */
-#include <immintrin.h>
-#include <string.h>
-
-#include "kernels.h"
-
-#define INLINE static inline __attribute__((always_inline))
+#include "avx2.h"
 
 /* ---- signs times signs: 8 rows in a vector ---- */
-
-enum { SIGN_LANES = 8 };
-
-static inline uint32_t words_of(uint32_t count)
-{
-    return count / 32 + (count % 32 != 0);
-}
-
-/* The bits of each byte counted: a table of 16 answers the low half and the high half. */
-INLINE __m256i popcounts_of_bytes(__m256i v)
-{
-    const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
-    const __m256i low = _mm256_set1_epi8(15);
-    return _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(v, low)),
-                           _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi32(v, 4), low)));
-}
-
-/* The four unsigned bytes of each 32-bit lane added up. */
-INLINE __m256i sums_of_bytes(__m256i v)
-{
-    return _mm256_madd_epi16(_mm256_maddubs_epi16(v, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
-}
-
-/* 256 full adders: the sum bits stay in *sum, the carries are returned. */
-INLINE __m256i carry_save(__m256i *sum, __m256i b, __m256i c)
-{
-    const __m256i half = _mm256_xor_si256(*sum, b);
-    const __m256i carry = _mm256_or_si256(_mm256_and_si256(*sum, b), _mm256_and_si256(half, c));
-    *sum = _mm256_xor_si256(half, c);
-    return carry;
-}
-
-/*
- * Lane l: popcount(x ^ w) of row l of eight. One word of x meets eight rows at once, so no sum runs across a vector. Eight words a
- * step: ones, twos and fours are, in each of 256 columns, a counter of the differences so far, and only its carry into the eights is
- * counted: 256 x 8 products for 8 differences, 7 x 5 operations of adders and 7 of counting, where counting each word
- * would take 8 x 7. A byte counts at most 8 of the eights, so it is emptied every 31 steps.
- */
-INLINE __m256i count_differing(const uint32_t *x, const uint32_t *w, uint32_t words)
-{
-    const __m256i zero = _mm256_setzero_si256();
-    __m256i count = zero, ones = zero, twos = zero, fours = zero;
-#define DIFFERENCE(j) \
-    _mm256_xor_si256(_mm256_set1_epi32((int32_t)x[j]), _mm256_load_si256((const __m256i *)(const void *)(w + SIGN_LANES * (j))))
-    while (words >= 8) {
-        uint32_t steps = words / 8 < 31 ? words / 8 : 31;
-        __m256i eights = zero;
-        words -= 8 * steps;
-        for (; steps > 0; --steps, x += 8, w += 8 * SIGN_LANES) {
-            const __m256i twos_a = carry_save(&ones, DIFFERENCE(0), DIFFERENCE(1));
-            const __m256i twos_b = carry_save(&ones, DIFFERENCE(2), DIFFERENCE(3));
-            const __m256i fours_a = carry_save(&twos, twos_a, twos_b);
-            const __m256i twos_c = carry_save(&ones, DIFFERENCE(4), DIFFERENCE(5));
-            const __m256i twos_d = carry_save(&ones, DIFFERENCE(6), DIFFERENCE(7));
-            const __m256i fours_b = carry_save(&twos, twos_c, twos_d);
-            eights = _mm256_add_epi8(eights, popcounts_of_bytes(carry_save(&fours, fours_a, fours_b)));
-        }
-        count = _mm256_add_epi32(count, _mm256_slli_epi32(sums_of_bytes(eights), 3));
-    }
-    /* What the counters still hold: a byte of it at most 8 (1 + 2 + 4) = 56; and up to seven words, at most 56 more. */
-    const __m256i upper = _mm256_add_epi8(popcounts_of_bytes(twos), _mm256_slli_epi32(popcounts_of_bytes(fours), 1));
-    __m256i rest = _mm256_add_epi8(popcounts_of_bytes(ones), _mm256_slli_epi32(upper, 1));
-    for (; words > 0; --words, ++x, w += SIGN_LANES) {
-        rest = _mm256_add_epi8(rest, popcounts_of_bytes(DIFFERENCE(0)));
-    }
-#undef DIFFERENCE
-    return _mm256_add_epi32(count, sums_of_bytes(rest));
-}
-
-/* All ones in the first `count` of eight 32-bit lanes, all from 8 on: a lane is in if its number is less. */
-static inline __m256i first_lanes(uint32_t count)
-{
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int32_t)(count < 8 ? count : 8)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-
-/* The first `count` of eight 32-bit lanes, all from 8 on. Not by a masked store, which takes some processors twenty times as long. */
-static inline void store_first(int32_t *y, __m256i v, uint32_t count)
-{
-    if (count >= 8) {
-        _mm256_storeu_si256((__m256i *)(void *)y, v);
-    } else {
-        memcpy(y, &v, count * sizeof *y);
-    }
-}
 
 void labc_sign_matvec_sums_avx2(const uint32_t *restrict x, const uint32_t *restrict w, uint32_t inputs, uint32_t rows,
                                 int32_t *restrict y)
@@ -210,13 +121,6 @@ INLINE void byte_sums(const uint8_t *tables, const uint32_t *w, uint32_t inputs,
     }
 }
 
-/* The first multiple of 32 bytes in scratch: no table then lies across two cache lines. */
-static inline uint8_t *tables_in(void *scratch)
-{
-    uint8_t *bytes = scratch;
-    return bytes + (32 - (uintptr_t)bytes % 32) % 32;
-}
-
 /* How many 32-bit words of w a block of 32 rows has. */
 static inline size_t block_words(uint32_t inputs)
 {
@@ -226,7 +130,7 @@ static inline size_t block_words(uint32_t inputs)
 void labc_byte_matvec_sums_avx2(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, uint32_t inputs, uint32_t rows,
                                 int32_t *restrict y, void *restrict scratch)
 {
-    uint8_t *const tables = tables_in(scratch);
+    uint8_t *const tables = aligned(scratch);
     __m256i sums[4];
     make_tables(x, offset, inputs, tables);
     for (uint32_t n = 0; n < rows; n += BYTE_LANES, w += block_words(inputs)) {
@@ -241,7 +145,7 @@ void labc_byte_matvec_threshold_avx2(const uint8_t *restrict x, uint32_t offset,
                                      const int32_t *restrict thresholds, uint32_t inputs, uint32_t rows, uint32_t *restrict y,
                                      void *restrict scratch)
 {
-    uint8_t *const tables = tables_in(scratch);
+    uint8_t *const tables = aligned(scratch);
     __m256i sums[4];
     make_tables(x, offset, inputs, tables);
     for (uint32_t n = 0; n < rows; n += BYTE_LANES, w += block_words(inputs)) {
@@ -257,54 +161,18 @@ void labc_byte_matvec_threshold_avx2(const uint8_t *restrict x, uint32_t offset,
     }
 }
 
-/* min(max(v, 0) >> shift, 255) in each 64-bit lane. */
-static inline __m256i requantize(__m256i v, __m128i shift)
-{
-    const __m256i positive = _mm256_andnot_si256(_mm256_cmpgt_epi64(_mm256_setzero_si256(), v), v);
-    const __m256i shifted = _mm256_srl_epi64(positive, shift), most = _mm256_set1_epi64x(255);
-    return _mm256_blendv_epi8(shifted, most, _mm256_cmpgt_epi64(shifted, most));
-}
-
-/* 32 rows: the sums of a block, their constants and bytes, all of which are there. */
-static void requantize_block(const __m256i sums[4], const int32_t *m, const int64_t *b, __m128i shift, uint8_t *y)
-{
-    /* The lowest byte of each 64-bit lane, four together: bytes 0 and 8 of each half. */
-    const __m256i lowest = _mm256_setr_epi8(0, 8, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
-                                            -1, -1, 0, 8, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
-    int32_t all[BYTE_LANES];
-    memcpy(all, sums, sizeof all);
-    for (uint32_t i = 0; i < BYTE_LANES; i += 4) {
-        /* The product of two int32 is exact in 64 bits, and so is the rest. */
-        const __m256i product = _mm256_mul_epi32(_mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)(const void *)(all + i))),
-                                                 _mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)(const void *)(m + i))));
-        const __m256i v = _mm256_add_epi64(product, _mm256_loadu_si256((const __m256i *)(const void *)(b + i)));
-        const __m256i bytes = _mm256_shuffle_epi8(requantize(v, shift), lowest);
-        const int32_t four = _mm_cvtsi128_si32(_mm_or_si128(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1)));
-        memcpy(y + i, &four, sizeof four);
-    }
-}
-
 void labc_byte_matvec_requantize_avx2(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, const int32_t *restrict m,
                                       const int64_t *restrict b, uint32_t shift, uint32_t inputs, uint32_t rows, uint8_t *restrict y,
                                       void *restrict scratch)
 {
     const __m128i shifts = _mm_cvtsi32_si128((int32_t)shift);
-    uint8_t *const tables = tables_in(scratch);
-    __m256i sums[4];
+    uint8_t *const tables = aligned(scratch);
     make_tables(x, offset, inputs, tables);
-    for (; rows >= BYTE_LANES; rows -= BYTE_LANES, w += block_words(inputs), m += BYTE_LANES, b += BYTE_LANES, y += BYTE_LANES) {
+    for (uint32_t n = 0; n < rows; n += BYTE_LANES, w += block_words(inputs)) {
+        __m256i sums[4];
+        int32_t all[BYTE_LANES];
         byte_sums(tables, w, inputs, sums);
-        requantize_block(sums, m, b, shifts, y);
-    }
-    if (rows > 0) {
-        /* The last rows, as 32 of which only so many are there. */
-        int32_t factors[BYTE_LANES] = {0};
-        int64_t terms[BYTE_LANES] = {0};
-        uint8_t bytes[BYTE_LANES];
-        memcpy(factors, m, rows * sizeof *m);
-        memcpy(terms, b, rows * sizeof *b);
-        byte_sums(tables, w, inputs, sums);
-        requantize_block(sums, factors, terms, shifts, bytes);
-        memcpy(y, bytes, rows);
+        memcpy(all, sums, sizeof all);
+        requantize_all(all, m + n, b + n, shifts, rows - n < BYTE_LANES ? rows - n : BYTE_LANES, y + n);
     }
 }
