@@ -99,7 +99,7 @@ class Node(ABC):
 
     @classmethod
     def kind(cls) -> str:
-        """The class name in the text form's spelling: SignMatVec → sign_mat_vec."""
+        """The class name in the text form's spelling: MatVec → mat_vec."""
         return "".join(f"_{c.lower()}" if c.isupper() else c for c in cls.__name__).lstrip("_")
 
     def attributes(self) -> Iterator[tuple[str, Any]]:

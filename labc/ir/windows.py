@@ -54,8 +54,10 @@ class Window:
         for extent, count, kernel, stride, dilation, before in zip(
             (height, width), self.output(height, width), self.kernel, self.stride, self.dilation, self.pads[:2], strict=True
         ):
-            start = np.arange(count) * stride - before
-            tap = np.maximum(0, -(start // dilation))  # the first one that is not above, or left of, the image
+            if (count - 1) * stride - before >= extent:
+                return False
+            start = np.arange(0, before, stride)[:count] - before  # the windows that begin outside
+            tap = -(start // dilation)  # the first tap that is not above, or left of, the image
             if np.any(tap >= kernel) or np.any(start + tap * dilation >= extent):
                 return False
         return True

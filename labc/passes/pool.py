@@ -49,7 +49,7 @@ def _behind(graph: Graph, node: Node) -> Graph | None:
         nodes.append(at)
         if other is last:
             nodes.append(behind)
-    return Graph(tuple(nodes), graph.output)
+    return Graph(tuple(nodes), node.name if graph.output == last.name else graph.output)
 
 
 def _chain(graph: Graph, node: Node) -> list[Node] | None:

@@ -1,0 +1,45 @@
+"""What does not fit the flash or the RAM is told by how much, and which layer to shrink."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zoo_images
+
+import labc
+from labc.errors import LabcError
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """16 x 16 pixels, 64 channels between two convolutions: 2,048 bytes each side, 4,608 bytes of weights in the second."""
+    net = zoo_images.Images(np.random.default_rng(0), (1, 16, 16))
+    slide = zoo_images.Slide((3, 3), (1, 1), (1, 1, 1, 1), (1, 1))
+    x = net.sign(net.affine(net.conv(net.input, 64, slide)))
+    x = net.sign(net.affine(net.conv(x, 64, slide)))
+    path = tmp_path_factory.mktemp("fits") / "net.onnx"
+    path.write_bytes(net.model(net.scores(net.flatten(net.global_sum(x)))).SerializeToString())
+    return path
+
+
+def test_what_fits_is_built(model: Path, tmp_path: Path) -> None:
+    assert labc.compile(model, "arm", out=tmp_path / "out", flash=8192, ram=8192).is_dir()
+
+
+def test_too_little_ram_names_the_layer_and_what_is_alive(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        LabcError,
+        match=r"sign6: the arena takes 4,\d\d\d bytes, \d,\d\d\d more than the 3,000 bytes of RAM; at this layer are alive "
+        r"sign3 2,048 \+ sign\d 2,048.*; make it narrower, or pool before it",
+    ):
+        labc.compile(model, "arm", out=tmp_path / "out", ram=3000)
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_little_flash_names_the_largest_layer(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        LabcError, match=r"sign\d: the constants take \d,\d\d\d bytes, \d,\d\d\d more than the 4,096 bytes of flash, and this layer 4,\d\d\d"
+    ):
+        labc.compile(model, "arm", out=tmp_path / "out", flash=4096)
