@@ -76,6 +76,7 @@ def _train(a: argparse.Namespace) -> int:
         seed=a.seed,
         split=a.split,
         width=a.width,
+        width_multiplier=a.width_multiplier,
         data=a.data,
         out=a.out,
         resume=a.resume,
@@ -300,18 +301,28 @@ def _parser() -> argparse.ArgumentParser:
         _train,
         "train a recipe and export it to ONNX",
         "  labc train digits-mlp\n  labc train digits-mlp --method lab --seed 3 --out run-lab\n"
-        "  labc train mnist-mlp --data mnist/ --width 512 --epochs 12\n  labc train mnist-mlp --out run --resume\n",
+        "  labc train mnist-mlp --data mnist/ --width 512 --epochs 12\n  labc train mnist-mlp --out run --resume\n"
+        "  labc train mnist-cnn --data mnist/ --out run-cnn\n"
+        "  labc train cifar-vgg --data cifar-10-batches-bin/ --width-multiplier 0.125 --epochs 30\n"
+        "  labc train keywords --data recordings.tar.gz\n",
     )
-    train.add_argument("recipe", choices=("digits-mlp", "mnist-mlp"), help="what to train")
+    train.add_argument("recipe", choices=("digits-mlp", "mnist-mlp", "mnist-cnn", "cifar-vgg", "keywords"), help="what to train")
     train.add_argument(
         "--method", choices=("lab", "lab2", "fp"), default="lab2", help="binary weights; and activations; full precision (default lab2)"
     )
     train.add_argument("--epochs", type=_positive, help="passes over the training set (default: the recipe's)")
     train.add_argument("--seed", type=int, default=0, help="of initial weights and order (default 0)")
     train.add_argument("--split", type=int, default=0, help="which train/test split, for recipes that draw one (default 0)")
-    train.add_argument("--width", type=_positive, help="units per hidden layer (default: the recipe's)")
+    train.add_argument("--width", type=_positive, help="units, or channels, per hidden layer (default: the recipe's)")
     train.add_argument(
-        "--data", type=Path, metavar="DIR", help="folder with the data set (mnist-mlp: the four IDX files; else fetched once)"
+        "--width-multiplier", type=float, metavar="X", help="hidden layers X times as wide as the recipe's, 0.125 for an eighth"
+    )
+    train.add_argument(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="folder with the data set: the four IDX files of MNIST (else fetched once), CIFAR-10's binary version; "
+        "keywords: the folder of recordings, or its .tar.gz",
     )
     train.add_argument(
         "--out", type=Path, metavar="DIR", default=Path("run"), help="folder for the model, checkpoints and logs (default run)"

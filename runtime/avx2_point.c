@@ -111,7 +111,7 @@ void labc_sum_requantize_word_avx2(const int32_t *restrict x, const int32_t *res
     }
 }
 
-void labc_word_add_avx2(const int16_t *restrict a, const int16_t *restrict b, uint32_t count, int16_t *restrict y)
+void labc_word_add_avx2(const int16_t *a, const int16_t *b, uint32_t count, int16_t *y)
 {
     const uint32_t whole = count / 16 * 16, rest = count % 16;
     for (uint32_t i = 0; i < whole; i += 16) {

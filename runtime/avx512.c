@@ -1,18 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Signs times signs with AVX-512 and its population count (VPOPCNTDQ). 32 rows of registers, 16 lanes: a lane is a row of w. */
-#include <immintrin.h>
+#include "avx512.h"
 
-#include "kernels.h"
-
-#define INLINE static inline __attribute__((always_inline)) /* so that `groups` is a constant inside */
 #define EACH_GROUP(DO) DO(0) DO(1) DO(2) DO(3)
 
 enum { LANES = 16, GROUPS = 4, ROWS = LANES * GROUPS };
-
-static inline uint32_t words_of(uint32_t count)
-{
-    return count / 32 + (count % 32 != 0);
-}
 
 /*
  * counts[g], lane l: popcount(x ^ w) of row 16 g + l of a block with `groups` groups. One word of x meets 16 rows at once, so no
@@ -58,12 +50,6 @@ INLINE void count_block(const uint32_t *x, const uint32_t *w, uint32_t words, ui
     }
     EACH_GROUP(LAST)
 #undef LAST
-}
-
-/* The first `count` of 16 lanes, all from 16 on. */
-static inline __mmask16 first_lanes(uint32_t count)
-{
-    return (__mmask16)(count < 16 ? (1u << count) - 1 : 0xffffu);
 }
 
 /* `rows` is the number of rows in this block: 64, or in the last block what is left. */

@@ -25,58 +25,6 @@ void labc_sign_matvec_threshold_scalar(const uint32_t *restrict x, const uint32_
     }
 }
 
-/*
- * table[i] = sum over j of value[j] * (bit j of i ? +1 : -1), from the four sums of the first two values and the four of the
- * others. At most 4 * 255 in magnitude.
- */
-static inline void partial_sums(int16_t a, int16_t b, int16_t c, int16_t d, int16_t table[16])
-{
-    const int16_t low[4] = {(int16_t)(-a - b), (int16_t)(a - b), (int16_t)(b - a), (int16_t)(a + b)};
-    const int16_t high[4] = {(int16_t)(-c - d), (int16_t)(c - d), (int16_t)(d - c), (int16_t)(c + d)};
-    for (uint32_t i = 0; i < 4; ++i) {
-        table[4 * i] = (int16_t)(low[0] + high[i]);
-        table[4 * i + 1] = (int16_t)(low[1] + high[i]);
-        table[4 * i + 2] = (int16_t)(low[2] + high[i]);
-        table[4 * i + 3] = (int16_t)(low[3] + high[i]);
-    }
-}
-
-/* x[k] as a number; beyond the inputs, where weights are only padding, nothing. */
-static inline int16_t input_at(const uint8_t *x, uint32_t offset, uint32_t inputs, uint32_t k)
-{
-    return k < inputs ? (int16_t)((int16_t)(x[k] ^ offset) - (int16_t)offset) : 0;
-}
-
-/*
- * y[n] = sum over k of x_k w_nk. Four inputs can be summed in only 16 ways, so for each 32 inputs eight tables of 16 partial
- * sums are made once, and a row's word of weights indexes them: 8 look-ups in place of 32 additions. The tables (256 bytes)
- * live on the stack. The index is a weight, so neither branch nor address depends on x.
- */
-static void byte_sums(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, uint32_t inputs, uint32_t rows,
-                      int32_t *restrict y)
-{
-    const uint32_t words = words_of(inputs);
-    int16_t table[8][16];
-    for (uint32_t n = 0; n < rows; ++n) {
-        y[n] = 0;
-    }
-    for (uint32_t k = 0; k < inputs; k += 32, ++w) {
-        for (uint32_t t = 0; t < 8; ++t) {
-            const uint32_t at = k + 4 * t;
-            partial_sums(input_at(x, offset, inputs, at), input_at(x, offset, inputs, at + 1), input_at(x, offset, inputs, at + 2),
-                         input_at(x, offset, inputs, at + 3), table[t]);
-        }
-        const uint32_t *word = w;
-        for (uint32_t n = 0; n < rows; ++n, word += words) {
-            const uint32_t bits = labc_flash_u32(word);
-            /* At most 32 * 255 in magnitude: fits an int of 16 bits. */
-            const int sum = table[0][bits & 15] + table[1][bits >> 4 & 15] + table[2][bits >> 8 & 15] + table[3][bits >> 12 & 15] +
-                            table[4][bits >> 16 & 15] + table[5][bits >> 20 & 15] + table[6][bits >> 24 & 15] + table[7][bits >> 28];
-            y[n] += sum;
-        }
-    }
-}
-
 void labc_byte_matvec_sums_scalar(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, uint32_t inputs, uint32_t rows,
                                   int32_t *restrict y, void *restrict scratch)
 {

@@ -72,20 +72,32 @@ static inline uint32_t disagreements(const uint32_t *restrict x, const uint32_t 
 #else
 
 /*
- * Bit counts in parallel, in fields that double: v - (v >> 1 & 01..01) is, in each field of 2 bits, high + low, since
- * 2 high + low - high = high + low. Then neighbours are added in fields of 4 bits (at most 4) and of 8 (at most 8).
+ * Bit counts in fields of 4 bits: v - (v >> 1 & 01..01) is, in each field of 2 bits, high + low, since 2 high + low - high = high + low;
+ * then neighbours are added, to at most 4.
  */
-static inline chunk popcounts_of_bytes(chunk v)
+static inline chunk popcounts_of_nibbles(chunk v)
 {
     v -= (v >> 1) & BYTES(0x55);
-    v = (v & BYTES(0x33)) + ((v >> 2) & BYTES(0x33));
-    return (v + (v >> 4)) & BYTES(0x0f);
+    return (v & BYTES(0x33)) + ((v >> 2) & BYTES(0x33));
 }
 
-/* At most 64: the sum fits a byte. Multiplying by 1 + 2^8 + 2^16 + ... puts it into the top one. */
+/* At most 64: the sum of its at most 8 per byte fits a byte. Multiplying by 1 + 2^8 + 2^16 + ... puts it into the top one. */
 static inline uint32_t popcount(chunk v)
 {
-    return (uint32_t)((popcounts_of_bytes(v) * BYTES(1)) >> (8 * sizeof v - 8));
+    v = popcounts_of_nibbles(v);
+    return (uint32_t)((((v + (v >> 4)) & BYTES(0x0f)) * BYTES(1)) >> (8 * sizeof v - 8));
+}
+
+/*
+ * popcount(ones) + 2 popcount(twos) + 4 popcount(fours). Ones and twos are added while they fit 4 bits, at most 12; with the fours a byte
+ * has at most 24 + 4 * 8, and their sum, which no longer fits a byte, is formed in fields of 16.
+ */
+static inline uint32_t weighted(chunk ones, chunk twos, chunk fours)
+{
+    const chunk low = popcounts_of_nibbles(ones) + 2 * popcounts_of_nibbles(twos), high = popcounts_of_nibbles(fours);
+    const chunk bytes = (low & BYTES(0x0f)) + ((low >> 4) & BYTES(0x0f)) + 4 * ((high + (high >> 4)) & BYTES(0x0f));
+    const chunk every_other = BYTES(1) / 257, pairs = (bytes & (every_other * 255)) + ((bytes >> 8) & (every_other * 255));
+    return (uint32_t)((pairs * every_other) >> (8 * sizeof pairs - 16));
 }
 
 /* A full adder per bit: the sum bits of *sum + b + c stay in *sum, the carries (majority of the three) are returned. */
@@ -100,32 +112,44 @@ static inline chunk carry_save(chunk *sum, chunk b, chunk c)
 /*
  * popcount(x ^ w) over `words` words. Eight chunks at a time go through a tree of full adders: ones, twos and fours hold, in
  * each column of bits, a binary counter of those seen so far, and only its carry into the eights is counted: one population
- * count for eight chunks. Executed instructions per product: tests/runtime/test_counts.py.
+ * count for eight chunks. It starts with the up to seven chunks that make no eight. Executed instructions per product:
+ * tests/runtime/test_counts.py.
  */
 static inline uint32_t disagreements(const uint32_t *restrict x, const uint32_t *restrict w, uint32_t words)
 {
-    uint32_t count = 0;
-    uint32_t i = 0;
-    if (words >= 8 * CHUNK_WORDS) {
-        chunk ones = 0, twos = 0, fours = 0;
-#define DIFFERENCE(j) difference(x + i + (j) * CHUNK_WORDS, w + i + (j) * CHUNK_WORDS)
-        for (; words - i >= 8 * CHUNK_WORDS; i += 8 * CHUNK_WORDS) {
-            const chunk twos_a = carry_save(&ones, DIFFERENCE(0), DIFFERENCE(1));
-            const chunk twos_b = carry_save(&ones, DIFFERENCE(2), DIFFERENCE(3));
-            const chunk fours_a = carry_save(&twos, twos_a, twos_b);
-            const chunk twos_c = carry_save(&ones, DIFFERENCE(4), DIFFERENCE(5));
-            const chunk twos_d = carry_save(&ones, DIFFERENCE(6), DIFFERENCE(7));
-            const chunk fours_b = carry_save(&twos, twos_c, twos_d);
-            count += popcount(carry_save(&fours, fours_a, fours_b));
-        }
+    const uint32_t chunks = words / CHUNK_WORDS;
+    chunk ones = 0, twos = 0, fours = 0;
+    uint32_t eights = 0;
+#define DIFFERENCE(j) difference(x + (j) * CHUNK_WORDS, w + (j) * CHUNK_WORDS)
+#define NEXT(j) (x += (j) * CHUNK_WORDS, w += (j) * CHUNK_WORDS)
+    if (chunks % 2 != 0) {
+        ones = DIFFERENCE(0);
+        NEXT(1);
+    }
+    if (chunks / 2 % 2 != 0) {
+        twos = carry_save(&ones, DIFFERENCE(0), DIFFERENCE(1));
+        NEXT(2);
+    }
+    if (chunks / 4 % 2 != 0) {
+        const chunk twos_a = carry_save(&ones, DIFFERENCE(0), DIFFERENCE(1));
+        const chunk twos_b = carry_save(&ones, DIFFERENCE(2), DIFFERENCE(3));
+        fours = carry_save(&twos, twos_a, twos_b);
+        NEXT(4);
+    }
+    for (uint32_t i = chunks / 8; i > 0; --i, NEXT(8)) {
+        const chunk twos_a = carry_save(&ones, DIFFERENCE(0), DIFFERENCE(1));
+        const chunk twos_b = carry_save(&ones, DIFFERENCE(2), DIFFERENCE(3));
+        const chunk fours_a = carry_save(&twos, twos_a, twos_b);
+        const chunk twos_c = carry_save(&ones, DIFFERENCE(4), DIFFERENCE(5));
+        const chunk twos_d = carry_save(&ones, DIFFERENCE(6), DIFFERENCE(7));
+        const chunk fours_b = carry_save(&twos, twos_c, twos_d);
+        eights += popcount(carry_save(&fours, fours_a, fours_b));
+    }
 #undef DIFFERENCE
-        count = 8 * count + 4 * popcount(fours) + 2 * popcount(twos) + popcount(ones);
-    }
-    for (; words - i >= CHUNK_WORDS; i += CHUNK_WORDS) {
-        count += popcount(difference(x + i, w + i));
-    }
-    for (; i < words; ++i) {
-        count += popcount(x[i] ^ labc_flash_u32(w + i));
+#undef NEXT
+    uint32_t count = 8 * eights + weighted(ones, twos, fours);
+    for (uint32_t i = words % CHUNK_WORDS; i > 0; --i) {
+        count += popcount(*x ^ labc_flash_u32(w)); /* the one word that is no chunk */
     }
     return count;
 }
@@ -172,6 +196,58 @@ static inline uint8_t requantize(int64_t v, uint32_t shift)
     const uint64_t shifted = ((uint64_t)v & ((uint64_t)negative - 1)) >> shift;
     const uint32_t above = opaque((uint32_t)((255 - shifted) >> 63));
     return (uint8_t)(((uint32_t)shifted | (0 - above)) & 255);
+}
+
+/*
+ * table[i] = sum over j of value[j] * (bit j of i ? +1 : -1), from the four sums of the first two values and the four of the
+ * others. At most 4 * 255 in magnitude.
+ */
+static inline void partial_sums(int16_t a, int16_t b, int16_t c, int16_t d, int16_t table[16])
+{
+    const int16_t low[4] = {(int16_t)(-a - b), (int16_t)(a - b), (int16_t)(b - a), (int16_t)(a + b)};
+    const int16_t high[4] = {(int16_t)(-c - d), (int16_t)(c - d), (int16_t)(d - c), (int16_t)(c + d)};
+    for (uint32_t i = 0; i < 4; ++i) {
+        table[4 * i] = (int16_t)(low[0] + high[i]);
+        table[4 * i + 1] = (int16_t)(low[1] + high[i]);
+        table[4 * i + 2] = (int16_t)(low[2] + high[i]);
+        table[4 * i + 3] = (int16_t)(low[3] + high[i]);
+    }
+}
+
+/* x[k] as a number; beyond the inputs, where weights are only padding, nothing. */
+static inline int16_t input_at(const uint8_t *x, uint32_t offset, uint32_t inputs, uint32_t k)
+{
+    return k < inputs ? (int16_t)((int16_t)(x[k] ^ offset) - (int16_t)offset) : 0;
+}
+
+/*
+ * y[n] = sum over k of x_k w_nk. Four inputs can be summed in only 16 ways, so for each 32 inputs eight tables of 16 partial
+ * sums are made once, and a row's word of weights indexes them: 8 look-ups in place of 32 additions. The tables (256 bytes)
+ * live on the stack. The index is a weight, so neither branch nor address depends on x.
+ */
+static inline void byte_sums(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, uint32_t inputs, uint32_t rows,
+                      int32_t *restrict y)
+{
+    const uint32_t words = words_of(inputs);
+    int16_t table[8][16];
+    for (uint32_t n = 0; n < rows; ++n) {
+        y[n] = 0;
+    }
+    for (uint32_t k = 0; k < inputs; k += 32, ++w) {
+        for (uint32_t t = 0; t < 8; ++t) {
+            const uint32_t at = k + 4 * t;
+            partial_sums(input_at(x, offset, inputs, at), input_at(x, offset, inputs, at + 1), input_at(x, offset, inputs, at + 2),
+                         input_at(x, offset, inputs, at + 3), table[t]);
+        }
+        const uint32_t *word = w;
+        for (uint32_t n = 0; n < rows; ++n, word += words) {
+            const uint32_t bits = labc_flash_u32(word);
+            /* At most 32 * 255 in magnitude: fits an int of 16 bits. */
+            const int sum = table[0][bits & 15] + table[1][bits >> 4 & 15] + table[2][bits >> 8 & 15] + table[3][bits >> 12 & 15] +
+                            table[4][bits >> 16 & 15] + table[5][bits >> 20 & 15] + table[6][bits >> 24 & 15] + table[7][bits >> 28];
+            y[n] += sum;
+        }
+    }
 }
 
 #endif

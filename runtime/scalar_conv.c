@@ -1,94 +1,138 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Convolutions in plain C: kernels.def says what each computes. `int` may have 16 bits here. */
+#include "region.h"
 #include "scalar.h"
-#include "window.h"
 
-/* How many bits differ between what an output pixel sees and one row of weights. */
-static uint32_t differing(const uint32_t *x, const uint32_t *w, const labc_window *v, const sight *s)
+/* Whether tap (a, b) is inside; before the first the differences wrap. */
+static inline int is_inside(const sight *s, uint32_t a, uint32_t b)
+{
+    return a - s->rows.first < s->rows.end - s->rows.first && b - s->columns.first < s->columns.end - s->columns.first;
+}
+
+/*
+ * What an output pixel sees is copied behind one another, in the order of the weights, so that every row compares one long run of words,
+ * whatever the channels. Words outside are 0: there the bits of w themselves differ, as many for all pixels of a region, and are
+ * counted once per region and row.
+ */
+static void gather(const uint32_t *restrict x, const labc_window *v, const sight *s, uint32_t *restrict patch)
 {
     const uint32_t words = words_of(v->channels);
-    uint32_t count = 0;
-    for (uint32_t a = s->rows.first; a < s->rows.end; ++a) {
-        if (v->dilation_x == 1 && s->columns.first < s->columns.end) {
-            count += disagreements(x + pixel_of(v, s, a, s->columns.first) * words, w + (a * v->kernel_width + s->columns.first) * words,
-                                   (s->columns.end - s->columns.first) * words);
-            continue;
-        }
-        for (uint32_t b = s->columns.first; b < s->columns.end; ++b) {
-            count += disagreements(x + pixel_of(v, s, a, b) * words, w + (a * v->kernel_width + b) * words, words);
-        }
-    }
-    return count;
-}
-
-void labc_sign_conv_sums_scalar(const uint32_t *restrict x, const uint32_t *restrict w, const labc_window *restrict window, uint32_t rows,
-                                int32_t *restrict y, void *restrict scratch)
-{
-    const uint32_t row_words = taps_of(window) * words_of(window->channels);
-    (void)scratch;
-    for (uint32_t i = 0; i < window->out_height; ++i) {
-        for (uint32_t j = 0; j < window->out_width; ++j) {
-            const sight s = sight_of(window, i, j);
-            const int32_t most = (int32_t)(inside(&s) * window->channels);
-            for (uint32_t n = 0; n < rows; ++n) {
-                *y++ = most - 2 * (int32_t)differing(x, w + n * row_words, window, &s);
-            }
-        }
-    }
-}
-
-void labc_sign_conv_threshold_scalar(const uint32_t *restrict x, const uint32_t *restrict w, const int32_t *restrict limits,
-                                     const labc_window *restrict window, uint32_t rows, uint32_t *restrict y, void *restrict scratch)
-{
-    const uint32_t row_words = taps_of(window) * words_of(window->channels);
-    (void)scratch;
-    for (uint32_t i = 0; i < window->out_height; ++i) {
-        for (uint32_t j = 0; j < window->out_width; ++j) {
-            const sight s = sight_of(window, i, j);
-            const int32_t missing = (int32_t)((taps_of(window) - inside(&s)) * window->channels);
-            uint32_t signs = 0;
-            for (uint32_t n = 0; n < rows; ++n) {
-                const int32_t twice = 2 * (int32_t)differing(x, w + n * row_words, window, &s);
-                signs |= (uint32_t)(twice + missing <= labc_flash_i32(limits + n)) << n % 32;
-                if (n % 32 == 31 || n + 1 == rows) {
-                    *y++ = signs;
-                    signs = 0;
+    for (uint32_t a = 0; a < v->kernel_height; ++a) {
+        for (uint32_t b = 0; b < v->kernel_width; ++b) {
+            if (is_inside(s, a, b)) {
+                const uint32_t *from = x + pixel_of(v, s, a, b) * words;
+                for (uint32_t k = 0; k < words; ++k) {
+                    *patch++ = from[k];
+                }
+            } else {
+                for (uint32_t k = 0; k < words; ++k) {
+                    *patch++ = 0;
                 }
             }
         }
     }
 }
 
-/* The sum of one row of byte weights over what an output pixel sees. */
-static int32_t byte_sum(const uint8_t *x, int32_t offset, const uint32_t *w, const labc_window *v, const sight *s)
+/* How many bits of each row are 1 in taps outside. */
+static void count_outside(const uint32_t *restrict w, const labc_window *v, const sight *s, uint32_t rows, uint32_t *restrict counts)
 {
-    int32_t sum = 0;
-    for (uint32_t a = s->rows.first; a < s->rows.end; ++a) {
-        for (uint32_t b = s->columns.first; b < s->columns.end; ++b) {
-            const uint8_t *at = x + pixel_of(v, s, a, b) * v->channels;
-            const uint32_t first = (a * v->kernel_width + b) * v->channels;
-            for (uint32_t c = 0; c < v->channels; ++c) {
-                const uint32_t k = first + c;
-                /* 0 or -1, so that the sign is applied without a branch */
-                const int32_t minus = (int32_t)(labc_flash_u32(w + k / 32) >> k % 32 & 1) - 1;
-                sum += (((int32_t)at[c] ^ offset) - offset + minus) ^ minus;
+    const uint32_t words = words_of(v->channels);
+    for (uint32_t n = 0; n < rows; ++n) {
+        counts[n] = 0;
+        for (uint32_t a = 0; a < v->kernel_height; ++a) {
+            for (uint32_t b = 0; b < v->kernel_width; ++b, w += words) {
+                for (uint32_t k = 0; !is_inside(s, a, b) && k < words; ++k) {
+                    counts[n] += popcount(labc_flash_u32(w + k));
+                }
             }
         }
     }
-    return sum;
+}
+
+void labc_sign_conv_sums_scalar(const uint32_t *restrict x, const uint32_t *restrict w, const labc_window *restrict window, uint32_t rows,
+                                int32_t *restrict y, void *restrict scratch)
+{
+    const uint32_t row_words = taps_of(window) * words_of(window->channels);
+    uint32_t *outside = scratch, *patch = outside + rows;
+    region r = region_at(window, 0, 0);
+    do {
+        const uint32_t most = inside(&r.sees) * window->channels;
+        count_outside(w, window, &r.sees, rows, outside);
+        for (uint32_t i = r.first_i; i < r.end_i; ++i) {
+            for (uint32_t j = r.first_j; j < r.end_j; ++j) {
+                const sight s = sight_of(window, i, j);
+                int32_t *to = y + (i * window->out_width + j) * rows;
+                const uint32_t *row = w;
+                gather(x, window, &s, patch);
+                for (uint32_t n = 0; n < rows; ++n, row += row_words) {
+                    to[n] = (int32_t)(most - 2 * (disagreements(patch, row, row_words) - outside[n]));
+                }
+            }
+        }
+    } while (next_region(window, &r));
+}
+
+void labc_sign_conv_threshold_scalar(const uint32_t *restrict x, const uint32_t *restrict w, const int32_t *restrict limits,
+                                     const labc_window *restrict window, uint32_t rows, uint32_t *restrict y, void *restrict scratch)
+{
+    const uint32_t row_words = taps_of(window) * words_of(window->channels);
+    uint32_t *outside = scratch, *patch = outside + rows;
+    region r = region_at(window, 0, 0);
+    do {
+        const uint32_t missing = (taps_of(window) - inside(&r.sees)) * window->channels;
+        count_outside(w, window, &r.sees, rows, outside);
+        for (uint32_t i = r.first_i; i < r.end_i; ++i) {
+            for (uint32_t j = r.first_j; j < r.end_j; ++j) {
+                const sight s = sight_of(window, i, j);
+                uint32_t *to = y + (i * window->out_width + j) * words_of(rows);
+                const uint32_t *row = w;
+                gather(x, window, &s, patch);
+                for (uint32_t n = 0; n < rows; n += 32) {
+                    const uint32_t some = rows - n < 32 ? rows - n : 32;
+                    uint32_t signs = 0;
+                    for (uint32_t k = 0; k < some; ++k, row += row_words) {
+                        const uint32_t differing = disagreements(patch, row, row_words) - outside[n + k];
+                        signs |= at_least(labc_flash_i32(limits + n + k), (int32_t)(2 * differing + missing)) << k;
+                    }
+                    *to++ = signs;
+                }
+            }
+        }
+    } while (next_region(window, &r));
+}
+
+/*
+ * Bytes: what an output pixel sees in the order of the weights, and 0, which is 0 in both readings, where it is outside; then its sums
+ * as those of a vector, by tables of partial sums. The patch and, where sums are not what is wanted, they lie in scratch.
+ */
+static void patch_sums(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, const labc_window *v, const sight *s,
+                       uint32_t rows, uint8_t *restrict patch, int32_t *restrict sums)
+{
+    uint8_t *to = patch;
+    for (uint32_t a = 0; a < v->kernel_height; ++a) {
+        for (uint32_t b = 0; b < v->kernel_width; ++b, to += v->channels) {
+            if (is_inside(s, a, b)) {
+                const uint8_t *from = x + pixel_of(v, s, a, b) * v->channels;
+                for (uint32_t c = 0; c < v->channels; ++c) {
+                    to[c] = from[c];
+                }
+            } else {
+                for (uint32_t c = 0; c < v->channels; ++c) {
+                    to[c] = 0;
+                }
+            }
+        }
+    }
+    byte_sums(patch, offset, w, taps_of(v) * v->channels, rows, sums);
 }
 
 void labc_byte_conv_sums_scalar(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, const labc_window *restrict window,
                                 uint32_t rows, int32_t *restrict y, void *restrict scratch)
 {
-    const uint32_t row_words = words_of(taps_of(window) * window->channels);
-    (void)scratch;
     for (uint32_t i = 0; i < window->out_height; ++i) {
-        for (uint32_t j = 0; j < window->out_width; ++j) {
+        for (uint32_t j = 0; j < window->out_width; ++j, y += rows) {
             const sight s = sight_of(window, i, j);
-            for (uint32_t n = 0; n < rows; ++n) {
-                *y++ = byte_sum(x, (int32_t)offset, w + n * row_words, window, &s);
-            }
+            patch_sums(x, offset, w, window, &s, rows, scratch, y);
         }
     }
 }
@@ -97,19 +141,19 @@ void labc_byte_conv_threshold_scalar(const uint8_t *restrict x, uint32_t offset,
                                      const int32_t *restrict thresholds, const labc_window *restrict window, uint32_t rows,
                                      uint32_t *restrict y, void *restrict scratch)
 {
-    const uint32_t row_words = words_of(taps_of(window) * window->channels);
-    (void)scratch;
+    int32_t *sums = scratch;
+    uint8_t *patch = (uint8_t *)scratch + 4 * rows;
     for (uint32_t i = 0; i < window->out_height; ++i) {
         for (uint32_t j = 0; j < window->out_width; ++j) {
             const sight s = sight_of(window, i, j);
-            uint32_t signs = 0;
-            for (uint32_t n = 0; n < rows; ++n) {
-                const int32_t sum = byte_sum(x, (int32_t)offset, w + n * row_words, window, &s);
-                signs |= (uint32_t)(sum >= labc_flash_i32(thresholds + n)) << n % 32;
-                if (n % 32 == 31 || n + 1 == rows) {
-                    *y++ = signs;
-                    signs = 0;
+            patch_sums(x, offset, w, window, &s, rows, patch, sums);
+            for (uint32_t n = 0; n < rows; n += 32) {
+                const uint32_t some = rows - n < 32 ? rows - n : 32;
+                uint32_t signs = 0;
+                for (uint32_t k = 0; k < some; ++k) {
+                    signs |= at_least(sums[n + k], labc_flash_i32(thresholds + n + k)) << k;
                 }
+                *y++ = signs;
             }
         }
     }
@@ -119,37 +163,76 @@ void labc_byte_conv_requantize_scalar(const uint8_t *restrict x, uint32_t offset
                                       const int64_t *restrict b, uint32_t shift, const labc_window *restrict window, uint32_t rows,
                                       uint8_t *restrict y, void *restrict scratch)
 {
-    const uint32_t row_words = words_of(taps_of(window) * window->channels);
-    (void)scratch;
+    int32_t *sums = scratch;
+    uint8_t *patch = (uint8_t *)scratch + 4 * rows;
     for (uint32_t i = 0; i < window->out_height; ++i) {
         for (uint32_t j = 0; j < window->out_width; ++j) {
             const sight s = sight_of(window, i, j);
+            patch_sums(x, offset, w, window, &s, rows, patch, sums);
             for (uint32_t n = 0; n < rows; ++n) {
-                const int32_t sum = byte_sum(x, (int32_t)offset, w + n * row_words, window, &s);
-                *y++ = requantize(product_of(sum, labc_flash_i32(m + n)) + labc_flash_i64(b + n), shift);
+                *y++ = requantize(product_of(sums[n], labc_flash_i32(m + n)) + labc_flash_i64(b + n), shift);
             }
         }
     }
 }
 
-/* +1 or -1: bit n of a vector of signs. */
-static inline int32_t sign_at(uint32_t word, uint32_t n)
+/* The signs of a pixel's channels that output channels n to n + some - 1 read. */
+static uint32_t signs_for(const uint32_t *x, uint32_t each, uint32_t n, uint32_t some)
 {
-    return (int32_t)(2 * (word >> n % 32 & 1)) - 1;
+    if (each == 1) {
+        return x[n / 32];
+    }
+    uint32_t signs = 0, channel = n / each, left = each - n % each;
+    for (uint32_t k = 0; k < some; ++k) {
+        signs |= (x[channel / 32] >> channel % 32 & 1) << k;
+        --left;
+        channel += left == 0;
+        left += left == 0 ? each : 0;
+    }
+    return signs;
 }
 
-/* The sum of output channel n over the taps inside: of signs times its weights. */
-static int32_t sign_depthwise(const uint32_t *x, const uint32_t *w, const labc_window *v, const sight *s, uint32_t rows, uint32_t n)
+enum { PLANES = 8, FULL = (1 << PLANES) - 1 };
+
+/*
+ * How many of the taps inside differ, for output channels n to n + some - 1, 32 at once: bit k of plane p is bit p of channel k's count,
+ * and a tap's differences are added to all of them as a carry that goes through the planes. They are emptied before a count is full.
+ */
+static void count_taps(const uint32_t *restrict x, const uint32_t *restrict w, const labc_window *v, const sight *s, uint32_t rows,
+                       uint32_t n, uint32_t some, int32_t *restrict counts)
 {
-    const uint32_t words = words_of(v->channels), row_words = words_of(rows), c = n / (rows / v->channels);
-    int32_t sum = 0;
+    const uint32_t words = words_of(v->channels), row_words = words_of(rows), each = rows / v->channels;
+    uint32_t planes[PLANES] = {0}, left = inside(s), room = FULL, used = 1;
+    while (used < PLANES && left >> used != 0) {
+        ++used; /* so many bits hold the count */
+    }
+    for (uint32_t k = 0; k < some; ++k) {
+        counts[k] = 0;
+    }
     for (uint32_t a = s->rows.first; a < s->rows.end; ++a) {
         for (uint32_t b = s->columns.first; b < s->columns.end; ++b) {
-            const uint32_t weights = labc_flash_u32(w + (a * v->kernel_width + b) * row_words + n / 32);
-            sum += sign_at(x[pixel_of(v, s, a, b) * words + c / 32], c) * sign_at(weights, n);
+            uint32_t carry = signs_for(x + pixel_of(v, s, a, b) * words, each, n, some) ^
+                             labc_flash_u32(w + (a * v->kernel_width + b) * row_words + n / 32);
+            for (uint32_t p = 0; p < used; ++p) {
+                const uint32_t both = planes[p] & carry;
+                planes[p] ^= carry;
+                carry = both;
+            }
+            if (--left == 0 || --room == 0) {
+                for (uint32_t k = 0; k < some; ++k) {
+                    uint32_t count = 0;
+                    for (uint32_t p = 0; p < used; ++p) {
+                        count |= (planes[p] >> k & 1) << p;
+                    }
+                    counts[k] += (int32_t)count;
+                }
+                for (uint32_t p = 0; p < used; ++p) {
+                    planes[p] = 0;
+                }
+                room = FULL;
+            }
         }
     }
-    return sum;
 }
 
 void labc_sign_depthwise_sums_scalar(const uint32_t *restrict x, const uint32_t *restrict w, const labc_window *restrict window,
@@ -158,8 +241,12 @@ void labc_sign_depthwise_sums_scalar(const uint32_t *restrict x, const uint32_t 
     for (uint32_t i = 0; i < window->out_height; ++i) {
         for (uint32_t j = 0; j < window->out_width; ++j) {
             const sight s = sight_of(window, i, j);
-            for (uint32_t n = 0; n < rows; ++n) {
-                *y++ = sign_depthwise(x, w, window, &s, rows, n);
+            for (uint32_t n = 0; n < rows; n += 32) {
+                const uint32_t some = rows - n < 32 ? rows - n : 32;
+                count_taps(x, w, window, &s, rows, n, some, y);
+                for (uint32_t k = 0; k < some; ++k, ++y) {
+                    *y = (int32_t)inside(&s) - 2 * *y;
+                }
             }
         }
     }
@@ -171,15 +258,16 @@ void labc_sign_depthwise_threshold_scalar(const uint32_t *restrict x, const uint
     for (uint32_t i = 0; i < window->out_height; ++i) {
         for (uint32_t j = 0; j < window->out_width; ++j) {
             const sight s = sight_of(window, i, j);
-            uint32_t signs = 0;
-            for (uint32_t n = 0; n < rows; ++n) {
-                /* 2 D + (taps outside) = taps - sum */
-                const int32_t twice = (int32_t)taps_of(window) - sign_depthwise(x, w, window, &s, rows, n);
-                signs |= (uint32_t)(twice <= labc_flash_i32(limits + n)) << n % 32;
-                if (n % 32 == 31 || n + 1 == rows) {
-                    *y++ = signs;
-                    signs = 0;
+            const int32_t missing = (int32_t)(taps_of(window) - inside(&s));
+            for (uint32_t n = 0; n < rows; n += 32) {
+                const uint32_t some = rows - n < 32 ? rows - n : 32;
+                int32_t counts[32];
+                uint32_t signs = 0;
+                count_taps(x, w, window, &s, rows, n, some, counts);
+                for (uint32_t k = 0; k < some; ++k) {
+                    signs |= at_least(labc_flash_i32(limits + n + k), 2 * counts[k] + missing) << k;
                 }
+                *y++ = signs;
             }
         }
     }
@@ -190,18 +278,27 @@ void labc_byte_depthwise_sums_scalar(const uint8_t *restrict x, uint32_t offset,
 {
     const uint32_t row_words = words_of(rows), each = rows / window->channels;
     for (uint32_t i = 0; i < window->out_height; ++i) {
-        for (uint32_t j = 0; j < window->out_width; ++j) {
+        for (uint32_t j = 0; j < window->out_width; ++j, y += rows) {
             const sight s = sight_of(window, i, j);
             for (uint32_t n = 0; n < rows; ++n) {
-                int32_t sum = 0;
-                for (uint32_t a = s.rows.first; a < s.rows.end; ++a) {
-                    for (uint32_t b = s.columns.first; b < s.columns.end; ++b) {
-                        const uint32_t weights = labc_flash_u32(w + (a * window->kernel_width + b) * row_words + n / 32);
-                        const uint32_t byte = x[pixel_of(window, &s, a, b) * window->channels + n / each];
-                        sum += ((int32_t)(byte ^ offset) - (int32_t)offset) * sign_at(weights, n);
+                y[n] = 0;
+            }
+            for (uint32_t a = s.rows.first; a < s.rows.end; ++a) {
+                for (uint32_t b = s.columns.first; b < s.columns.end; ++b) {
+                    const uint8_t *from = x + pixel_of(window, &s, a, b) * window->channels;
+                    const uint32_t *signs = w + (a * window->kernel_width + b) * row_words;
+                    uint32_t bits = 0, n = 0;
+                    for (uint32_t c = 0; c < window->channels; ++c) {
+                        const int32_t number = (int32_t)(from[c] ^ offset) - (int32_t)offset;
+                        for (uint32_t e = 0; e < each; ++e, ++n, bits >>= 1) {
+                            if (n % 32 == 0) {
+                                bits = labc_flash_u32(signs + n / 32);
+                            }
+                            const int32_t minus = (int32_t)(bits & 1) - 1; /* 0 or -1: the sign is applied without a branch */
+                            y[n] += (number + minus) ^ minus;
+                        }
                     }
                 }
-                *y++ = sum;
             }
         }
     }

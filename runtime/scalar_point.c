@@ -92,22 +92,22 @@ void labc_sum_requantize_word_scalar(const int32_t *restrict x, const int32_t *r
     }
 }
 
-void labc_word_add_scalar(const int16_t *restrict a, const int16_t *restrict b, uint32_t count, int16_t *restrict y)
+void labc_word_add_scalar(const int16_t *a, const int16_t *b, uint32_t count, int16_t *y)
 {
     for (uint32_t i = 0; i < count; ++i) {
         y[i] = (int16_t)clip((int32_t)a[i] + b[i], INT16_MIN, INT16_MAX);
     }
 }
 
-void labc_word_clip_scalar(const int16_t *restrict x, int32_t low, int32_t high, uint32_t count, int16_t *restrict y)
+void labc_word_clip_scalar(const int16_t *x, int32_t low, int32_t high, uint32_t count, int16_t *y)
 {
     for (uint32_t i = 0; i < count; ++i) {
         y[i] = (int16_t)clip(x[i], low, high);
     }
 }
 
-void labc_word_prelu_scalar(const int16_t *restrict x, const int16_t *restrict slopes, uint32_t channels, uint32_t pixels,
-                            int16_t *restrict y)
+void labc_word_prelu_scalar(const int16_t *x, const int16_t *slopes, uint32_t channels, uint32_t pixels,
+                            int16_t *y)
 {
     for (uint32_t p = 0; p < pixels; ++p) {
         for (uint32_t c = 0; c < channels; ++c) {

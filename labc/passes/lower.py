@@ -93,7 +93,7 @@ class _Lowering:
                     raise at.fail(why, _ONE_BIT)
                 if seen.element not in layers.INTEGERS:
                     kind = "float32" if seen.element == "f32" else f"{seen.element} values"
-                    raise at.fail(f"its input {at.inputs[0]} is {kind}", _EIGHT_BIT)
+                    raise at.fail(f"its input {node.inputs[0]} is {kind}", self._remedy(node.inputs[0]))
                 return self._dense(at, node, seen) if isinstance(at, layers.Dense) else self._conv(at, seen)
             case layers.MaxPool():
                 return self.put(pointwise.MaxPool(at.name, at.inputs, at.window, no_flips(seen.shape[0])))
@@ -129,6 +129,16 @@ class _Lowering:
             case layers.ArgMax():
                 raise at.fail("an ArgMax that is not the end of the network", "make it the output")
         raise at.fail(f"a {at.kind()} has no place here", _FAULT)
+
+    def _remedy(self, name: str) -> str:
+        """What to do about an input that is not integers."""
+        source = self.before.by_name[name]
+        if isinstance(source, layers.Affine) and self.before.types[source.inputs[0]].element in layers.INTEGERS:
+            return (
+                "one scale for all inputs is absorbed, and a shift where no zeros are added at the border; feed raw integers, "
+                "and leave the mean to the first batch norm"
+            )
+        return _EIGHT_BIT
 
     def _ends_in_sign(self, node: Node) -> bool:
         """Whether all that is made of a value, elements at a time, ends in a Sign."""

@@ -8,6 +8,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from labc.train.convolution import BinaryConv1d as BinaryConv1d
+    from labc.train.convolution import BinaryConv2d as BinaryConv2d
     from labc.train.export import ExportReport as ExportReport
     from labc.train.export import export as export
     from labc.train.lab import LAB as LAB
@@ -17,11 +19,24 @@ if TYPE_CHECKING:
     from labc.train.methods import METHODS as METHODS
     from labc.train.quantize import quantize as quantize
 
-__all__ = ["LAB", "METHODS", "BinaryLayer", "BinaryLinear", "ExportReport", "Sign", "export", "quantize"]
+__all__ = [
+    "LAB",
+    "METHODS",
+    "BinaryConv1d",
+    "BinaryConv2d",
+    "BinaryLayer",
+    "BinaryLinear",
+    "ExportReport",
+    "Sign",
+    "export",
+    "quantize",
+]
 
 _HOME = {
     "LAB": "lab",
     "METHODS": "methods",
+    "BinaryConv1d": "convolution",
+    "BinaryConv2d": "convolution",
     "BinaryLayer": "layers",
     "BinaryLinear": "layers",
     "Sign": "layers",

@@ -1,67 +1,112 @@
-"""A model as the exporter sees it: a chain of named steps, found with torch.fx, so any straight-line forward will do."""
+"""A model as the exporter sees it: named steps that read each other's outputs, found with torch.fx, so branches and sums are welcome."""
 
 from __future__ import annotations
 
 import copy
-import operator
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from labc.errors import LabcError
+from labc.train.functions import is_shape, module_of, operands
 from labc.train.layers import BinaryLayer, Sign
 
 # The largest sum that float32 counts to one by one.
 EXACT = 2**24
+INPUT = ""  # what a step calls the network's input
 
-_SHAPE_METHODS = ("size", "dim")
-_CASTS = ("float", "contiguous")
-_FLATTEN_METHODS = ("view", "reshape")
+_CHUNK = 1024  # inputs that are evaluated at once, fewer where their images are large
+_ELEMENTS = 2**23  # of the largest value among the steps, for one chunk
 
 
 @dataclass(frozen=True)
 class Step:
-    """One layer: its name in the model ("net.fc1") and its module, in evaluation mode."""
+    """One layer: its name in the model ("net.fc1"), its module, in evaluation mode, and the steps whose outputs it reads."""
 
     name: str
     module: nn.Module
+    inputs: tuple[str, ...]
 
 
-class Chain(nn.Module):
-    """The steps, one after the other, for evaluation only; `names[i]` is the name of `layers[i]`.
+class Graph(nn.Module):
+    """The steps in an order in which they can be computed, for evaluation only; `names[i]` is the name of `layers[i]`.
 
+    `lowered`: the steps are those of an exported file (`labc.train.integers`), no longer the model's layers.
     x: [batch, …] integers (or floats). A layer of plain torch gets its input as float32.
     """
 
-    def __init__(self, steps: tuple[Step, ...]) -> None:
+    def __init__(self, steps: Iterable[Step], output: str, lowered: bool = False) -> None:
         super().__init__()
-        self.names = tuple(step.name for step in steps)
-        self.layers = nn.ModuleList(step.module for step in steps)
+        found = tuple(steps)
+        self.names = tuple(step.name for step in found)
+        self.inputs = tuple(step.inputs for step in found)
+        self.layers = nn.ModuleList(step.module for step in found)
+        self.output, self.lowered = output, lowered
         self.eval()
 
-    def train(self, mode: bool = True) -> Chain:
+    def train(self, mode: bool = True) -> Graph:
         """Stays in evaluation mode: the steps are frozen arithmetic."""
         super().train(False)
         return self
 
     def steps(self) -> tuple[Step, ...]:
-        return tuple(Step(name, module) for name, module in zip(self.names, self.layers, strict=True))
+        return tuple(Step(*row) for row in zip(self.names, self.layers, self.inputs, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        for module in self.layers:
-            if type(module).__module__.startswith("torch.nn") and not isinstance(module, nn.Flatten) and not x.is_floating_point():
-                x = x.float()
-            x = module(x)
-        return x
+        return self.run(x, lambda name, value: None)
+
+    def run(self, x: Tensor, visit: Callable[[str, Tensor], None]) -> Tensor:
+        """As `forward`; visit(name, value) sees each step's output. Raises LabcError naming the step where shapes do not fit."""
+        uses = Counter(source for inputs in self.inputs for source in inputs)
+        uses[self.output] += 1
+        values = {INPUT: x}
+        for step in self.steps():
+            value = values[step.name] = apply(step, [values[source] for source in step.inputs])
+            visit(step.name, value)
+            for source in step.inputs:
+                uses[source] -= 1
+                if not uses[source]:
+                    del values[source]
+        return values[self.output]
+
+    @torch.no_grad()
+    def evaluate(self, inputs: Tensor) -> Tensor:
+        """The scores of any number of inputs, float32, some at a time."""
+        return torch.cat([self(part).float() for part in torch.split(inputs, self.chunk(inputs))])
+
+    @torch.no_grad()
+    def chunk(self, inputs: Tensor, most: int = _CHUNK, elements: int = _ELEMENTS) -> int:
+        """How many inputs to evaluate at once, so that no value has more elements than that (32 MiB as float32)."""
+        largest = 1
+
+        def visit(name: str, value: Tensor) -> None:
+            nonlocal largest
+            largest = max(largest, value.numel())
+
+        self.run(inputs[:1], visit)
+        return max(1, min(most, elements // largest))
+
+
+def apply(step: Step, values: list[Tensor]) -> Tensor:
+    """The step's output; a layer of plain torch gets float32. Raises LabcError naming the step where it fails."""
+    plain = type(step.module).__module__.startswith("torch.nn") and not isinstance(step.module, nn.Flatten)
+    try:
+        result: Tensor = step.module(*[x.float() if plain and not x.is_floating_point() else x for x in values])
+    except (RuntimeError, ValueError, IndexError, LabcError) as error:
+        shapes = ", ".join(str(tuple(x.shape)) for x in values)
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise LabcError(f"{step.name}: {type(step.module).__name__} cannot take {shapes} ({reason}); make their shapes fit") from error
+    return result
 
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        container = isinstance(m, nn.Sequential | nn.ModuleList)
+        container = isinstance(m, nn.Sequential | nn.ModuleList | nn.ModuleDict)
         ours = isinstance(m, BinaryLayer | Sign)
-        return ours or (type(m).__module__.startswith(("torch.nn", "labc.train.quantize")) and not container)
+        return ours or (type(m).__module__.startswith(("torch.nn", "labc.train.integers")) and not container)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -74,13 +119,13 @@ def unwrap(model: nn.Module) -> nn.Module:
     return inner
 
 
-def trace(model: nn.Module) -> Chain:
-    """The chain of an evaluation copy of the model, on the CPU; Identity and Dropout vanish. The model is left as it is.
+def trace(model: nn.Module) -> Graph:
+    """The graph of an evaluation copy of the model, on the CPU; Identity and Dropout vanish. The model is left as it is.
 
-    Raises LabcError for a forward that torch.fx cannot follow, that branches, or that does something no step stands for.
+    Raises LabcError for a forward that torch.fx cannot follow, or that does something no step stands for.
     """
     inner = unwrap(model)
-    if isinstance(inner, Chain):
+    if isinstance(inner, Graph):
         return inner
     inner = copy.deepcopy(inner).cpu().eval()
     try:
@@ -89,84 +134,49 @@ def trace(model: nn.Module) -> Chain:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise LabcError(
             f"{type(inner).__name__}: torch.fx cannot follow its forward ({reason}); "
-            "write it as a straight line of layers, without branches on data"
+            "write it as layers and sums of their outputs, without branches on data"
         ) from error
-    return Chain(tuple(_walk(graph, dict(inner.named_modules()))))
+    return _walk(graph, dict(inner.named_modules()))
 
 
-def _walk(graph: fx.Graph, modules: dict[str, nn.Module]) -> list[Step]:
-    steps: list[Step] = []
-    current: fx.Node | None = None
-    shapes: set[fx.Node] = set()  # sizes of the value, as in x.view(x.size(0), -1)
+def _place(node: fx.Node) -> str:
+    """What the node's step is called: its module's name, or its own behind the name of the module whose forward it stands in."""
+    if node.op == "call_module":
+        return str(node.target)
+    around = [str(entry[0]) for entry in node.meta.get("nn_module_stack", {}).values()]
+    return ".".join([*(path for path in around[-1:] if path), str(node.name)])
+
+
+def _walk(graph: fx.Graph, modules: dict[str, nn.Module]) -> Graph:
+    names: dict[fx.Node, str] = {}  # what each node's value is called: the step that made it
+    steps: dict[str, Step] = {}
+    shapes: set[fx.Node] = set()  # sizes of a value, as in x.view(x.size(0), -1)
+    output: fx.Node | None = None
     for node in graph.nodes:
         if node.op == "placeholder":
-            if current is not None:
+            if names:
                 raise LabcError(f"forward: a second input {node.target!r}; labc exports networks with one input")
-            current = node
-            continue
-        if _is_shape(node, shapes):
+            names[node] = INPUT
+        elif is_shape(node, shapes):
             shapes.add(node)
-            continue
-        source = node.args[0] if node.args else None
-        if node.op == "output":
-            if source is not current:
-                raise LabcError("forward: it must return one tensor, the last layer's output; tuples and dictionaries are not exported")
-            continue
-        name = str(node.target) if node.op == "call_module" else str(node.name)
-        if source is not current:
-            raise LabcError(
-                f"{name}: its input is not the output of the layer before; labc exports plain chains, without skips or branches"
-            )
-        module = _module(node, modules, shapes)
-        current = node
-        if isinstance(module, nn.Identity | nn.Dropout):
-            continue
-        taken = {step.name for step in steps}
-        steps.append(Step(name if name not in taken else f"{name}_{len(steps)}", module))
-    return steps
-
-
-def _is_shape(node: fx.Node, shapes: set[fx.Node]) -> bool:
-    if node.op == "call_method" and node.target in _SHAPE_METHODS:
-        return True
-    if node.op != "call_function":
-        return False
-    if node.target is getattr:
-        return node.args[1] == "shape"
-    return node.target is operator.getitem and node.args[0] in shapes
-
-
-def _module(node: fx.Node, modules: dict[str, nn.Module], shapes: set[fx.Node]) -> nn.Module:
-    """The module that does what the node does."""
-    if node.op == "call_module":
-        return modules[str(node.target)]
-    target = node.target if node.op == "call_method" else getattr(node.target, "__name__", str(node.target))
-    if target in ("relu", "relu_") and len(node.args) == 1:
-        return nn.ReLU()
-    if target in _CASTS or (target == "to" and node.args[1:] == (torch.float32,)):
-        return nn.Identity()
-    if target == "dropout" and (node.kwargs.get("training") is False or node.args[2:3] == (False,)):
-        return nn.Identity()
-    if target == "flatten":
-        start, end = [*node.args[1:], *(node.kwargs.get(key) for key in ("start_dim", "end_dim") if key in node.kwargs), None, None][:2]
-        if start == 1 and end in (None, -1):
-            return nn.Flatten()
-    if target in _FLATTEN_METHODS and _flattens(node.args[1:], shapes):
-        return nn.Flatten()
-    raise LabcError(
-        f"{node.name}: {node.op.removeprefix('call_')} {target}{node.args[1:]} has no place in an exported network; use layers of "
-        "labc.train, nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Flatten, and feed raw integers (no scaling or normalising in forward)"
-    )
-
-
-def _flattens(arguments: tuple[Any, ...], shapes: set[fx.Node]) -> bool:
-    sizes = tuple(arguments[0]) if len(arguments) == 1 and isinstance(arguments[0], tuple | list) else arguments
-    if len(sizes) != 2:
-        return False
-    batch, rest = sizes
-    if batch in shapes:
-        return rest == -1 or (isinstance(rest, int) and rest > 0)
-    return bool(batch == -1) and isinstance(rest, int) and rest > 0
+        elif node.op == "output":
+            output = node.args[0]
+        else:
+            sources, module = operands(node), module_of(node, modules, shapes)
+            if not sources or any(source not in names for source in sources):
+                raise LabcError(f"{node.name}: it reads something other than the network's input and its layers; use layers of labc.train")
+            if isinstance(module, nn.Identity | nn.Dropout | nn.Dropout1d | nn.Dropout2d):
+                names[node] = names[sources[0]]
+                continue
+            name = _place(node)
+            name = name if name not in steps else f"{name}_{len(steps)}"
+            names[node], steps[name] = name, Step(name, module, tuple(names[source] for source in sources))
+    if not isinstance(output, fx.Node) or output not in names:
+        raise LabcError("forward: it must return one tensor, the last layer's output; tuples and dictionaries are not exported")
+    wanted = {names[output]}
+    for step in reversed(steps.values()):
+        wanted.update(step.inputs if step.name in wanted else ())
+    return Graph((step for step in steps.values() if step.name in wanted), names[output])
 
 
 def check_finite(step: Step) -> None:

@@ -80,7 +80,7 @@ _affine.register_autograd(_affine_backward, setup_context=_affine_context)
 def affine(acc: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """acc·scale + shift: one float32 multiply, then one float32 add, never fused, also under torch.compile.
 
-    acc: float32 [..., n]; scale, shift: float32 [n]. A gradient reaches acc only.
+    acc: float32 [..., n]; scale, shift: float32 [n] (or any shapes that broadcast to acc's). A gradient reaches acc only.
     """
     result: Tensor = _affine(acc, scale, shift)
     return result
@@ -93,16 +93,10 @@ class BinaryLayer(nn.Module):
     alpha: nn.Parameter
 
 
-class BinaryLinear(BinaryLayer):
-    """A linear layer with weights ±α, and, if wished, its own batch norm.
+class ChannelLayer(BinaryLayer):
+    """A binary layer whose sums get a bias and, if wished, a batch norm per output channel: what linear and convolution share.
 
-    Training: z = x·(α sign(w))ᵀ + bias, then (batch_norm) y = (z − μ)/√(σ² + eps)·gamma + beta over the batch, as in
-    `torch.nn.BatchNorm1d`. Evaluation computes what `labc.train.export` writes: acc = x·sign(w)ᵀ, integer sums that float32 holds
-    exactly while in_features·max|x| ≤ 2²⁴, then `affine(acc, *self.affine())`. In evaluation a gradient reaches the input only.
-
-    x: [..., in_features], any float type, uint8 or int8 (integers are cast). Returns [..., out_features].
-    Latent weights start uniform in ±√(1.5/(in + out)), the paper's code.
-    Raises LabcError for sizes below 1, eps ≤ 0, and an input of another width.
+    `weight` is [out, …]; `fans` are the inputs of an output and the outputs of an input, which set the latent weights' first range.
     """
 
     bias: nn.Parameter | None
@@ -113,35 +107,32 @@ class BinaryLinear(BinaryLayer):
 
     def __init__(
         self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        batch_norm: bool = False,
-        eps: float = 1e-4,
-        momentum: float = 0.1,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        shape: tuple[int, ...],
+        fans: tuple[int, int],
+        bias: bool,
+        batch_norm: bool,
+        eps: float,
+        momentum: float,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
     ) -> None:
         super().__init__()
-        if in_features < 1 or out_features < 1:
-            raise LabcError(f"BinaryLinear: {in_features} to {out_features} features; both must be at least 1")
         if not eps > 0:
-            raise LabcError(f"BinaryLinear: eps is {eps}; it keeps the square root away from 0, use a positive value such as 1e-4")
-        self.in_features, self.out_features = in_features, out_features
-        self.batch_norm, self.eps, self.momentum = batch_norm, eps, momentum
-        self.weight = nn.Parameter(torch.empty(out_features, in_features, device=device, dtype=dtype))
+            raise LabcError(f"{type(self).__name__}: eps is {eps}; it keeps the square root away from 0, use a positive value such as 1e-4")
+        self.fans, self.batch_norm, self.eps, self.momentum = fans, batch_norm, eps, momentum
+        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.alpha = nn.Parameter(torch.empty((), device=device, dtype=dtype), requires_grad=False)
         per_output = dict.fromkeys(("bias",) if bias else ()) | dict.fromkeys(("gamma", "beta") if batch_norm else ())
         for name in ("bias", "gamma", "beta"):
-            value = nn.Parameter(torch.empty(out_features, device=device, dtype=dtype)) if name in per_output else None
+            value = nn.Parameter(torch.empty(shape[0], device=device, dtype=dtype)) if name in per_output else None
             self.register_parameter(name, value)
         for name in ("running_mean", "running_var"):
-            self.register_buffer(name, torch.empty(out_features, device=device, dtype=dtype) if batch_norm else None)
+            self.register_buffer(name, torch.empty(shape[0], device=device, dtype=dtype) if batch_norm else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw new latent weights from torch's generator; α = mean |w|, bias = beta = 0, gamma = 1, no statistics."""
-        bound = math.sqrt(1.5 / (self.in_features + self.out_features))
+        bound = math.sqrt(1.5 / sum(self.fans))
         with torch.no_grad():
             self.weight.uniform_(-bound, bound)
             self.alpha.copy_(self.weight.abs().mean())
@@ -154,8 +145,8 @@ class BinaryLinear(BinaryLayer):
 
     @torch.no_grad()
     def affine64(self) -> tuple[Tensor, Tensor]:
-        """(s, t), float64 [out_features]: evaluation is acc·s + t, with α, bias and batch norm folded in and nothing rounded to float32."""
-        scale = self.alpha.double().expand(self.out_features)
+        """(s, t), float64 [out]: evaluation is acc·s + t, with α, bias and batch norm folded in and nothing rounded to float32."""
+        scale = self.alpha.double().expand(self.weight.shape[0])
         shift = torch.zeros_like(scale) if self.bias is None else self.bias.double()
         if self.gamma is None or self.beta is None or self.running_mean is None or self.running_var is None:
             return scale.clone(), shift.clone()
@@ -164,9 +155,51 @@ class BinaryLinear(BinaryLayer):
 
     @torch.no_grad()
     def affine(self) -> tuple[Tensor, Tensor]:
-        """(s, t), float32 [out_features]: `affine64`, rounded once. These are the numbers that `export` writes."""
+        """(s, t), float32 [out]: `affine64`, rounded once. These are the numbers that `export` writes."""
         scale, shift = self.affine64()
         return scale.float(), shift.float()
+
+    def binarized(self) -> Tensor:
+        """α·sign(w), with the straight-through gradient to w."""
+        # The function is Any to mypy: torch leaves `apply` untyped.
+        weight: Tensor = _Binarize.apply(self.weight, self.alpha)  # type: ignore[no-untyped-call]
+        return weight
+
+    def normalized(self, z: Tensor) -> Tensor:
+        """The layer's own batch norm in training, over the batch's statistics; z: [rows, out] or [batch, out, …]."""
+        if not self.batch_norm:
+            return z
+        return functional.batch_norm(z, self.running_mean, self.running_var, self.gamma, self.beta, True, self.momentum, self.eps)
+
+
+class BinaryLinear(ChannelLayer):
+    """A linear layer with weights ±α, and, if wished, its own batch norm.
+
+    Training: z = x·(α sign(w))ᵀ + bias, then (batch_norm) y = (z − μ)/√(σ² + eps)·gamma + beta over the batch, as in
+    `torch.nn.BatchNorm1d`. Evaluation computes what `labc.train.export` writes: acc = x·sign(w)ᵀ, integer sums that float32 holds
+    exactly while in_features·max|x| ≤ 2²⁴, then `affine(acc, *self.affine())`. In evaluation a gradient reaches the input only.
+
+    x: [..., in_features], any float type, uint8 or int8 (integers are cast). Returns [..., out_features].
+    Latent weights start uniform in ±√(1.5/(in + out)), the paper's code.
+    Raises LabcError for sizes below 1, eps ≤ 0, and an input of another width.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        batch_norm: bool = False,
+        eps: float = 1e-4,
+        momentum: float = 0.1,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        if in_features < 1 or out_features < 1:
+            raise LabcError(f"BinaryLinear: {in_features} to {out_features} features; both must be at least 1")
+        shape = (out_features, in_features)
+        super().__init__(shape, (in_features, out_features), bias, batch_norm, eps, momentum, device, dtype)
+        self.in_features, self.out_features = in_features, out_features
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[-1] != self.in_features:
@@ -178,14 +211,8 @@ class BinaryLinear(BinaryLayer):
             return self._evaluate(x)
         if not x.is_floating_point():
             x = x.to(self.weight.dtype)
-        # The function is Any to mypy: torch leaves `apply` untyped.
-        weight: Tensor = _Binarize.apply(self.weight, self.alpha)  # type: ignore[no-untyped-call]
-        z = functional.linear(x, weight, self.bias)
-        if not self.batch_norm:
-            return z
-        rows = z.reshape(-1, self.out_features)
-        y = functional.batch_norm(rows, self.running_mean, self.running_var, self.gamma, self.beta, True, self.momentum, self.eps)
-        return y.reshape(z.shape)
+        z = functional.linear(x, self.binarized(), self.bias)
+        return self.normalized(z.reshape(-1, self.out_features)).reshape(z.shape) if self.batch_norm else z
 
     def _evaluate(self, x: Tensor) -> Tensor:
         # Autocast would run the sums in bfloat16, which holds integers only up to 256.

@@ -118,10 +118,8 @@ static void call_threshold(void *context)
     a->kernel(a->x, a->offset, a->w, a->thresholds, a->inputs, a->rows, a->y, a->scratch);
 }
 
-/* A threshold for a row with this sum: just below, at and just above it, the two ends, and anything. */
-static int32_t threshold_of(const labc_check_case *c, uint32_t n, int32_t sum)
+int32_t labc_check_threshold(const labc_check_case *c, uint32_t n, int32_t sum, int32_t most)
 {
-    const int32_t most = 255 * (int32_t)c->inputs;
     switch ((n + c->number) % 6) {
     case 0:
         return sum > -most ? sum - 1 : -most;
@@ -146,7 +144,7 @@ static uint32_t one_threshold(const labc_check_case *c, void *context)
     a->x = bytes_of(c);
     for (uint32_t n = 0; n < c->rows; ++n) {
         const int32_t sum = sum_of(c, a->x, n);
-        thresholds[n] = threshold_of(c, n, sum);
+        thresholds[n] = labc_check_threshold(c, n, sum, 255 * (int32_t)c->inputs);
         want[n] = sum >= thresholds[n] ? 1 : 0;
     }
     a->offset = offset_of(c);
@@ -186,42 +184,45 @@ static void call_requantize(void *context)
     a->kernel(a->x, a->offset, a->w, a->m, a->b, a->shift, a->inputs, a->rows, a->y, a->scratch);
 }
 
-/* floor(max(v, 0) / 2^shift), at most 255 */
-static int32_t requantized(int64_t v, uint32_t shift)
+const int32_t labc_check_byte_edges[LABC_CHECK_BYTE_EDGES] = {0, 1, 127, 254, 255, 256};
+
+uint32_t labc_check_shift(const labc_check_case *c)
 {
-    if (v < 0) {
-        return 0;
-    }
-    for (; shift > 0; --shift) {
-        v /= 2;
-    }
-    return v > 255 ? 255 : (int32_t)v;
+    static const uint8_t shifts[] = {1, 2, 8, 20, 31, 32, 33, 43, 50};
+    return shifts[c->number % (sizeof shifts / sizeof shifts[0])];
 }
 
-/*
- * m and b so that v = sum m + b lies at a place of interest: the ends of each output's range (0, 1, 127, 254, 255, 256 times
- * 2^shift, and one below), the largest |v| allowed on either side, and anything; with |m| < 2^31 and |sum m| + |b| < 2^52.
- */
-static void constants_of(const labc_check_case *c, uint32_t n, uint32_t shift, int32_t sum, int32_t *m, int64_t *b)
+int32_t labc_check_scaled(int64_t v, uint32_t shift, int32_t low, int32_t high)
 {
-    static const uint16_t edges[] = {0, 1, 127, 254, 255, 256};
+    /* -1 - v is ~v: what rounds down on one side of zero does so on the other. */
+    v = v < 0 ? -1 - (int64_t)((uint64_t)(-1 - v) >> shift) : (int64_t)((uint64_t)v >> shift);
+    return v < low ? low : v > high ? high : (int32_t)v;
+}
+
+void labc_check_scaling(const labc_check_case *c, uint32_t n, uint32_t shift, int32_t sum, int64_t most, const int32_t *edges,
+                        uint32_t edge_count, int32_t *m, int64_t *b)
+{
     const int64_t room = ((int64_t)1 << 52) - 1;
     const uint32_t any = labc_check_random(c->seed + c->number, STREAM_CONSTANTS + 1, n);
-    const uint32_t kind = any % 10;
+    const uint32_t kind = any % (edge_count + 4);
     int64_t factor = (int64_t)(labc_check_random(c->seed + c->number, STREAM_CONSTANTS + 2, n) >> any / 16 % 31) - 1;
     factor = factor > INT32_MAX ? INT32_MAX : factor;
     /* So that |sum m| is below 2^51: it is by itself where |sum| is below 2^20, and for each bit that this has more, m has one less. */
-    for (int32_t magnitude = sum < 0 ? -sum : sum; magnitude >= INT32_C(1) << 20; magnitude /= 2) {
+    for (int64_t magnitude = most; magnitude >= INT32_C(1) << 20; magnitude /= 2) {
         factor /= 2;
     }
     *m = (int32_t)(any & 8 ? -factor : factor);
     const int64_t product = (int64_t)sum * *m;
-    const int64_t left = room - (product < 0 ? -product : product);
+    const int64_t left = room - most * (factor < 0 ? -factor : factor);
     int64_t wanted;
-    if (kind < 6) {
-        wanted = (int64_t)edges[kind] * ((int64_t)1 << shift) - (any / 512 % 2) - product;
-    } else if (kind < 8) {
-        wanted = kind == 6 ? left : -left;
+    if (kind < edge_count) {
+        wanted = edges[kind];
+        for (uint32_t i = 0; i < shift && wanted <= room && -wanted <= room; ++i) {
+            wanted *= 2;
+        }
+        wanted = wanted - (any / 512 % 2) - product;
+    } else if (kind < edge_count + 2) {
+        wanted = kind == edge_count ? left : -left;
     } else {
         /* Anything from 0 to 512: nine bits before the point, and the other 23 behind it as far as the shift shows them. */
         const int64_t whole = (int64_t)(any % 512) * ((int64_t)1 << shift);
@@ -233,17 +234,16 @@ static void constants_of(const labc_check_case *c, uint32_t n, uint32_t shift, i
 
 static uint32_t one_requantize(const labc_check_case *c, void *context)
 {
-    static const uint8_t shifts[] = {1, 2, 8, 20, 31, 32, 33, 43, 50};
     requantize_call *a = context;
     int32_t *m = labc_check_input(c, c->rows, sizeof *m);
     int64_t *b = labc_check_input(c, c->rows, sizeof *b);
     uint8_t want[LABC_CHECK_MOST_ROWS];
     a->x = bytes_of(c);
-    a->shift = shifts[c->number % (sizeof shifts / sizeof shifts[0])];
+    a->shift = labc_check_shift(c);
     for (uint32_t n = 0; n < c->rows; ++n) {
         const int32_t sum = sum_of(c, a->x, n);
-        constants_of(c, n, a->shift, sum, &m[n], &b[n]);
-        want[n] = (uint8_t)requantized((int64_t)sum * m[n] + b[n], a->shift);
+        labc_check_scaling(c, n, a->shift, sum, sum < 0 ? -sum : sum, labc_check_byte_edges, LABC_CHECK_BYTE_EDGES, &m[n], &b[n]);
+        want[n] = (uint8_t)labc_check_scaled((int64_t)sum * m[n] + b[n], a->shift, 0, 255);
     }
     a->offset = offset_of(c);
     a->w = labc_check_packed_w(c);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Kernels with one planted fault each. The check is worth what it catches. */
-#include "check.h"
+#include "faults.h"
 
 #if defined(__x86_64__)
 #include <emmintrin.h>
@@ -332,10 +332,12 @@ static void blocked_full_groups(const uint32_t *x, const uint32_t *w, uint32_t i
 
 /* ---- the list ---- */
 
-static uint32_t no_scratch(uint32_t inputs, uint32_t rows)
+static uint32_t no_scratch(uint32_t inputs, uint32_t rows, uint32_t channels, uint32_t taps)
 {
     (void)inputs;
     (void)rows;
+    (void)channels;
+    (void)taps;
     return 0;
 }
 
@@ -376,7 +378,42 @@ static uint32_t no_scratch(uint32_t inputs, uint32_t rows)
     FAULT(byte_matvec_requantize, requantize_unclamped, VALUE, ROWS, SMALL)       \
     FAULT(byte_matvec_requantize, requantize_one_more, VALUE, ROWS, SMALL)        \
     FAULT(affine, affine_fused, VALUE, ROWS, SMALL)                               \
-    FAULT(affine_argmax, argmax_last, VALUE, ROWS, SMALL)
+    FAULT(affine_argmax, argmax_last, VALUE, ROWS, SMALL)                         \
+    FAULT(sign_conv_sums, conv, NOTHING, ROWS, SMALL)                             \
+    FAULT(sign_conv_sums, conv_border_counted, VALUE, ROWS, SMALL)                \
+    FAULT(sign_conv_sums, conv_stride_as_dilation, VALUE, ROWS, SMALL)            \
+    FAULT(sign_conv_sums, conv_wrong_tail, VALUE, ROWS, SMALL)                    \
+    FAULT(sign_conv_sums, conv_dense_taps, VALUE, ROWS, SMALL)                    \
+    FAULT(sign_conv_sums, conv_swapped_axes, VALUE, ROWS, SMALL)                  \
+    FAULT(sign_conv_sums, conv_write_past_end, WROTE_PAST, ROWS, SMALL)           \
+    FAULT(sign_conv_sums, conv_changed_window, CHANGED_INPUT, ROWS, SMALL)        \
+    FAULT(sign_conv_sums, conv_read_past_x, STOPPED, ROWS, SMALL)                 \
+    FAULT(sign_conv_threshold, conv_threshold_no_border, VALUE, ROWS, SMALL)      \
+    FAULT(sign_conv_threshold, conv_threshold_dirty_tail, UNUSED_BITS, ROWS, SMALL) \
+    FAULT(byte_conv_sums, byte_conv, NOTHING, ROWS, SMALL)                        \
+    FAULT(byte_conv_sums, byte_conv_border_is_offset, VALUE, ROWS, SMALL)         \
+    FAULT(byte_conv_sums, byte_conv_filled_taps, VALUE, ROWS, SMALL)              \
+    FAULT(byte_conv_sums, byte_conv_16_bit, VALUE, ROWS, SMALL)                   \
+    FAULT(byte_conv_requantize, byte_conv_unclamped, VALUE, ROWS, SMALL)          \
+    FAULT(sign_depthwise_sums, depthwise_modulo, VALUE, ROWS, SMALL)              \
+    FAULT(sign_depthwise_threshold, depthwise_3_bit, VALUE, ROWS, SMALL)          \
+    FAULT(sign_max_pool, pool_without_flips, VALUE, ROWS, SMALL)                  \
+    FAULT(sign_max_pool, pool_border_is_minus, VALUE, ROWS, SMALL)                \
+    FAULT(byte_max_pool, byte_pool_unsigned, VALUE, ROWS, SMALL)                  \
+    FAULT(word_max_pool, word_pool_from_zero, VALUE, ROWS, SMALL)                 \
+    FAULT(sum_add_pool, add_pool_16_bit, VALUE, ROWS, SMALL)                      \
+    FAULT(sum_threshold, threshold_flip_all, VALUE, ROWS, SMALL)                  \
+    FAULT(sum_threshold, threshold_ones_behind, UNUSED_BITS, ROWS, SMALL)         \
+    FAULT(sum_requantize_word, word_toward_zero, VALUE, ROWS, SMALL)              \
+    FAULT(word_add, add_unsaturated, VALUE, ROWS, SMALL)                          \
+    FAULT(word_add, add_in_fours, WROTE_PAST, ROWS, SMALL)                        \
+    FAULT(word_add, add_aligned_pairs, VALUE, ROWS, SMALL)                        \
+    FAULT(word_prelu, prelu_toward_zero, VALUE, ROWS, SMALL)                      \
+    FAULT(word_prelu, prelu_most, VALUE, ROWS, SMALL)                             \
+    FAULT(sign_join, join_by_words, VALUE, ROWS, SMALL)                           \
+    FAULT(sign_slice, slice_reads_ahead, STOPPED, ROWS, SMALL)                    \
+    FAULT(byte_slice, slice_all_of_a_pixel, WROTE_PAST, ROWS, SMALL)              \
+    FAULT(sign_pad, pad_dirty_tail, UNUSED_BITS, ROWS, SMALL)
 
 #define FAULT(op, kernel, finding, layout, bytes) +1
 enum { FAULT_COUNT = 0 FAULTS };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Random numbers, printing, guarded memory and the packer of the kernel check. */
+/* Random numbers, printing, guarded memory, the packer, and cases of vectors of the kernel check. */
 #include "check.h"
 
 /* ---- random numbers ---- */
@@ -52,7 +52,15 @@ void labc_check_put_words(const char *const *words)
     }
 }
 
-/* "# <op> <isa>: inputs 33 rows 5 fill walk snug case 12 seed 1: " */
+static void put_pair(const char *name, uint32_t a, uint32_t b)
+{
+    labc_check_put(name);
+    labc_check_put_number((int32_t)a);
+    labc_check_put("x");
+    labc_check_put_number((int32_t)b);
+}
+
+/* "# <op> <isa>: inputs 33 rows 5 fill walk snug case 12 seed 1: "; of images also their sizes, down before across. */
 static void put_case(const labc_check_case *c)
 {
     static const char *const fills[LABC_CHECK_FILLS] = {"random", "agree", "differ", "walk", "least", "most"};
@@ -60,6 +68,21 @@ static void put_case(const labc_check_case *c)
     labc_check_put_number((int32_t)c->inputs);
     labc_check_put(" rows ");
     labc_check_put_number((int32_t)c->rows);
+    if (c->window != 0) {
+        const labc_window *v = c->window;
+        labc_check_put(" channels ");
+        labc_check_put_number((int32_t)v->channels);
+        put_pair(" image ", v->height, v->width);
+        put_pair(" kernel ", v->kernel_height, v->kernel_width);
+        put_pair(" stride ", v->stride_y, v->stride_x);
+        put_pair(" dilation ", v->dilation_y, v->dilation_x);
+        put_pair(" before ", v->top, v->left);
+        put_pair(" out ", v->out_height, v->out_width);
+    }
+    if (c->pixels > 0) {
+        labc_check_put(" pixels ");
+        labc_check_put_number((int32_t)c->pixels);
+    }
     labc_check_put_words((const char *const[]){" fill ", fills[c->fill], c->snug ? " snug" : " shifted", " case ", 0});
     labc_check_put_number((int32_t)c->number);
     labc_check_put(" seed ");
@@ -132,6 +155,11 @@ uint32_t labc_check_equal_float(const labc_check_case *c, uint32_t index, float 
     return LABC_CHECK_VALUE;
 }
 
+uint32_t labc_check_unused_bits(const labc_check_case *c, uint32_t word, uint32_t count)
+{
+    return count % 32 != 0 && word >> count % 32 != 0 ? found(c, LABC_CHECK_UNUSED_BITS) : 0;
+}
+
 uint32_t labc_check_equal_signs(const labc_check_case *c, const uint32_t *got, const uint8_t *want)
 {
     for (uint32_t n = 0; n < c->rows; ++n) {
@@ -140,10 +168,7 @@ uint32_t labc_check_equal_signs(const labc_check_case *c, const uint32_t *got, c
             return finding;
         }
     }
-    if (c->rows % 32 != 0 && got[c->rows / 32] >> c->rows % 32 != 0) {
-        return found(c, LABC_CHECK_UNUSED_BITS);
-    }
-    return 0;
+    return labc_check_unused_bits(c, got[(c->rows - 1) / 32], c->rows);
 }
 
 /* ---- elements ---- */
@@ -163,14 +188,32 @@ uint32_t labc_check_x(const labc_check_case *c, uint32_t i)
     return labc_check_random(c->seed + c->number, STREAM_X, i);
 }
 
+/* Elements 32 i to 32 i + 31 of a row that agrees: the sign of each is that of the channel of x it is multiplied by. */
+static uint32_t agreeing(const labc_check_case *c, uint32_t n, uint32_t i)
+{
+    uint32_t signs = 0;
+    if (c->weights == LABC_CHECK_MATRIX) {
+        return labc_check_x(c, i);
+    }
+    const uint32_t channels = c->window->channels;
+    uint32_t channel = c->weights == LABC_CHECK_DEPTHWISE ? n / (c->rows / channels) : 32 * i % channels;
+    for (uint32_t k = 0; k < 32; ++k) {
+        signs |= (labc_check_x(c, channel / 32) >> channel % 32 & 1) << k;
+        if (c->weights != LABC_CHECK_DEPTHWISE) {
+            channel = channel + 1 < channels ? channel + 1 : 0;
+        }
+    }
+    return signs;
+}
+
 uint32_t labc_check_w(const labc_check_case *c, uint32_t n, uint32_t i)
 {
     const uint32_t walking = n % 2 ? c->inputs - 1 - c->place : c->place;
     switch (c->fill) {
     case LABC_CHECK_AGREE:
-        return labc_check_x(c, i);
+        return agreeing(c, n, i);
     case LABC_CHECK_DIFFER:
-        return ~labc_check_x(c, i);
+        return ~agreeing(c, n, i);
     case LABC_CHECK_WALK:
         return walking / 32 == i ? UINT32_C(1) << walking % 32 : 0;
     case LABC_CHECK_LEAST:
@@ -199,7 +242,7 @@ typedef struct {
 static argument arguments[LABC_CHECK_BLOCKS];
 static uint32_t argument_count;
 
-static void begin(void)
+void labc_check_begin(void)
 {
     argument_count = 0;
 }
@@ -244,9 +287,15 @@ void *labc_check_output(const labc_check_case *c, uint32_t count, uint32_t size)
     return place(POISON_OUTPUT(c), 1, count * size, size, GUARD, 1);
 }
 
+uint32_t labc_check_scratch_bytes(const labc_check_row *row, uint32_t inputs, uint32_t rows, const labc_window *window)
+{
+    return window == 0 ? row->scratch(inputs, rows, inputs, 1)
+                       : row->scratch(inputs, rows, window->channels, window->kernel_height * window->kernel_width);
+}
+
 void *labc_check_scratch(const labc_check_case *c)
 {
-    return place(POISON_OUTPUT(c), 1, c->row->scratch(c->inputs, c->rows), 4, GUARD, 1);
+    return place(POISON_OUTPUT(c), 1, labc_check_scratch_bytes(c->row, c->inputs, c->rows, c->window), 4, GUARD, 1);
 }
 
 /* 1 if a byte of [at, end) is not poison any more. */
@@ -306,27 +355,56 @@ uint32_t labc_check_weight_words(const labc_check_layout *layout, uint32_t input
     return blocks_of(blocks_of(rows, lanes) * lanes * blocks_of(inputs, bits) * bits, 32);
 }
 
-uint32_t *labc_check_packed_w(const labc_check_case *c)
+uint32_t labc_check_column(const labc_check_layout *layout, uint32_t tap, uint32_t k)
 {
-    const labc_check_layout *layout = &c->row->layout;
-    const uint32_t count = labc_check_weight_words(layout, c->inputs, c->rows);
+    return k / tap * blocks_of(tap, layout->word_bits) * layout->word_bits + k % tap;
+}
+
+static uint32_t *packed(const labc_check_case *c, uint32_t count)
+{
     const uint32_t alignment = c->row->alignment > 4 ? c->row->alignment : 4;
     uint32_t *words = place(POISON_INPUT, 0, 4 * count, alignment, c->snug ? 0 : GUARD, !c->snug);
     for (uint32_t i = 0; i < count; ++i) {
         words[i] = 0;
     }
+    return words;
+}
+
+uint32_t *labc_check_packed_w(const labc_check_case *c)
+{
+    const labc_check_layout *layout = &c->row->layout;
+    const uint32_t tap = c->weights == LABC_CHECK_FILLED_TAPS ? c->window->channels : c->inputs;
+    const uint32_t columns = labc_check_column(layout, tap, c->inputs);
+    uint32_t *words = packed(c, labc_check_weight_words(layout, columns, c->rows));
     for (uint32_t n = 0; n < c->rows; ++n) {
         uint32_t position = 0, signs = 0;
-        for (uint32_t k = 0, bit = 0; k < c->inputs; ++k, ++bit, signs >>= 1) {
+        for (uint32_t k = 0, in_tap = 0, bit = 0; k < c->inputs; ++k, ++in_tap, ++bit, signs >>= 1) {
             if (k % 32 == 0) {
                 signs = labc_check_w(c, n, k / 32);
             }
+            in_tap = in_tap == tap ? 0 : in_tap;
             /* Within a word of the layout positions follow each other, which saves most divisions. */
-            if (k == 0 || bit == layout->word_bits) {
-                position = labc_check_position(layout, c->inputs, c->rows, n, k);
+            if (in_tap == 0 || bit == layout->word_bits) {
+                position = labc_check_position(layout, columns, c->rows, n, labc_check_column(layout, tap, k));
                 bit = 0;
             }
             words[(position + bit) / 32] |= (signs & 1) << (position + bit) % 32;
+        }
+    }
+    return words;
+}
+
+uint32_t *labc_check_packed_depthwise(const labc_check_case *c)
+{
+    const uint32_t row_words = blocks_of(c->rows, 32);
+    uint32_t *words = packed(c, c->inputs * row_words);
+    for (uint32_t n = 0; n < c->rows; ++n) {
+        uint32_t signs = 0;
+        for (uint32_t t = 0; t < c->inputs; ++t, signs >>= 1) {
+            if (t % 32 == 0) {
+                signs = labc_check_w(c, n, t / 32);
+            }
+            words[t * row_words + n / 32] |= (signs & 1) << n % 32;
         }
     }
     return words;
@@ -376,12 +454,16 @@ static uint32_t larger(uint32_t a, uint32_t b)
     return a > b ? a : b;
 }
 
-/* Whether every argument fits a block, between its guards and moved by its alignment. */
+uint32_t labc_check_fits(const labc_check_row *row, uint32_t bytes)
+{
+    return bytes + 2 * GUARD + 2 * row->alignment <= labc_check_block_bytes;
+}
+
 static uint32_t fits(const labc_check_row *row, uint32_t input_bits, uint32_t inputs, uint32_t rows)
 {
     const uint32_t weights = input_bits == 0 ? 0 : 4 * labc_check_weight_words(&row->layout, inputs, rows);
-    const uint32_t largest = larger(larger(weights, row->scratch(inputs, rows)), larger(4 * blocks_of(input_bits * inputs, 32), 8 * rows));
-    return largest + 2 * GUARD + 2 * row->alignment <= labc_check_block_bytes;
+    const uint32_t scratch = labc_check_scratch_bytes(row, inputs, rows, 0);
+    return labc_check_fits(row, larger(larger(weights, scratch), larger(4 * blocks_of(input_bits * inputs, 32), 8 * rows)));
 }
 
 /* Every fill and both placements of one pair of sizes. */
@@ -393,8 +475,16 @@ static uint32_t sizes(walk *w, uint32_t inputs, uint32_t rows)
     for (uint32_t fill = 0; fill < LABC_CHECK_FILLS; ++fill) {
         const uint32_t number = w->number++;
         for (uint32_t snug = 0; snug < 2; ++snug) {
-            const labc_check_case c = {w->row, inputs, rows, fill, w->seed, number, number % inputs, number / LABC_CHECK_FILLS, snug};
-            begin();
+            const labc_check_case c = {.row = w->row,
+                                       .inputs = inputs,
+                                       .rows = rows,
+                                       .fill = fill,
+                                       .seed = w->seed,
+                                       .number = number,
+                                       .place = number % inputs,
+                                       .round = number / LABC_CHECK_FILLS,
+                                       .snug = snug};
+            labc_check_begin();
             const uint32_t finding = w->one(&c, w->context);
             if (finding) {
                 return finding;

@@ -40,6 +40,6 @@ def test_too_little_ram_names_the_layer_and_what_is_alive(model: Path, tmp_path:
 
 def test_too_little_flash_names_the_largest_layer(model: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        LabcError, match=r"sign\d: the constants take \d,\d\d\d bytes, \d,\d\d\d more than the 4,096 bytes of flash, and this layer 4,\d\d\d"
+        LabcError, match=r"sign6: the constants take 7,\d\d\d bytes, 3,\d\d\d more than the 4,096 bytes of flash, and this layer 4,\d\d\d"
     ):
         labc.compile(model, "arm", out=tmp_path / "out", flash=4096)

@@ -9,13 +9,14 @@ from typing import Any
 import cffi
 
 from labc import kernels, toolchain
+from labc.check import kernels as kernel_check
 from labc.resources import folder
 from labc.target import TARGETS, Target
 from labc.toolchain import Toolchain
 
 RUNTIME = folder("runtime")
 CHECK = RUNTIME / "check"
-CHECK_SOURCES = [CHECK / f"{name}.c" for name in ("check_kernels", "check_sign", "check_byte", "check_affine", "support", "faults")]
+CHECK_SOURCES = [CHECK / f"{name}.c" for name in kernel_check.SOURCES]
 CHECK_SOURCES.append(RUNTIME / "cpu.c")  # asked before a kernel is run
 HOST = TARGETS["host"]
 CORTEX_M = {
@@ -24,7 +25,7 @@ CORTEX_M = {
     "m0": replace(TARGETS["arm"], cpu="cortex-m0", float_abi="soft"),
 }
 # Every row of the table that a Cortex-M compiler sees; check_kernels.c names them all.
-CORTEX_M_KERNELS = [RUNTIME / f"{isa}.c" for isa in TARGETS["arm"].isas]
+CORTEX_M_KERNELS = [RUNTIME / file for isa in TARGETS["arm"].isas for file in kernels.sources(isa)]
 
 
 def compilers(target: Target) -> list[Toolchain]:

@@ -1,4 +1,4 @@
-"""docs/adding.md, "An ISA", followed to the letter: in a copy of labc a toy ISA is two files, and is proven, used, or caught."""
+"""docs/adding.md, "An ISA", followed to the letter: in a copy of labc a toy ISA is three files, and is proven, used, or caught."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zoo
+import zoo_images
 from here import not_run_here
 
 from labc import emulator
@@ -36,8 +37,36 @@ void labc_sign_matvec_sums_toy(const uint32_t *x, const uint32_t *w, uint32_t in
     }
 }
 """
+# The same over windows: each tap is filled up to whole bytes.
+TOY_CONV = """/* SPDX-License-Identifier: Apache-2.0 */
+/* The toy's convolution of signs. */
+#include "window.h"
+
+void labc_sign_conv_sums_toy(const uint32_t *x, const uint32_t *w, const labc_window *window, uint32_t rows, int32_t *y, void *scratch)
+{
+    const uint32_t words = (window->channels + 7) / 8, x_words = (window->channels + 31) / 32;
+    (void)scratch;
+    for (uint32_t pixel = 0; pixel < window->out_height * window->out_width; ++pixel) {
+        const sight s = sight_of(window, pixel / window->out_width, pixel % window->out_width);
+        for (uint32_t n = 0; n < rows; ++n, ++y) {
+            *y = 0;
+            for (uint32_t a = s.rows.first; a < s.rows.end; ++a) {
+                for (uint32_t b = s.columns.first; b < s.columns.end; ++b) {
+                    const uint32_t *at = x + pixel_of(window, &s, a, b) * x_words;
+                    const uint32_t tap = (n / 4 * taps_of(window) + a * window->kernel_width + b) * words;
+                    for (uint32_t c = 0; c < window->channels; ++c) {
+                        const uint32_t p = ((tap + c / 8) * 4 + n % 4) * 8 + c % 8;
+                        *y += ((at[c / 32] >> c % 32) ^ (w[p / 32] >> p % 32)) & 1 ? -1 : 1;
+                    }
+                }
+            }
+        }
+    }
+}
+"""
 ROWS = """LABC_ISA(toy, any, "-funroll-loops", 0)
 LABC_KERNEL(sign_matvec_sums, toy, 8, 4, 1, 4, 0)
+LABC_KERNEL(sign_conv_sums, toy, 8, 4, 1, 4, 0)
 
 """
 
@@ -51,9 +80,10 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def add_toy(copy: Path, text: str = TOY) -> None:
-    """The recipe: a C file, and its rows in the table, best first. The toy stands before all others, so that it is the one taken."""
+def add_toy(copy: Path, text: str = TOY, conv: str = TOY_CONV) -> None:
+    """The recipe: C files, and their rows in the table, best first. The toy stands before all others, so that it is the one taken."""
     (copy / "runtime" / "toy.c").write_text(text)
+    (copy / "runtime" / "toy_conv.c").write_text(conv)
     table = copy / "runtime" / "kernels.def"
     rows = table.read_text()
     before = rows.index("#if defined(__x86_64__)\nLABC_ISA(")
@@ -75,32 +105,37 @@ def test_an_isa_is_proven_on_this_machine_and_used(copy: Path, rng: np.random.Ge
     assert status == 0, plain
     verdicts = {verdict["what"]: verdict for verdict in plain["columns"][0]["kernels"]}
     assert verdicts["sign_matvec_sums toy"] == {"what": "sign_matvec_sums toy", "status": "passed", "detail": "1836 cases"}
+    assert verdicts["sign_conv_sums toy"]["status"] == "passed"
     assert len(verdicts) > 7
-    model = zoo.save(zoo.own(zoo.random_layers(rng, [64, 48, 33, 10])), copy / "net.onnx")
-    status, manifest = labc(copy, "build", str(model))
-    assert status == 0
-    assert "labc_sign_matvec_sums_toy" in {step["kernel"] for step in manifest["steps"]}
-    status, checked = labc(copy, "check", str(model), "--samples", "50")
-    assert status == 0, checked
+    dense = zoo.save(zoo.own(zoo.random_layers(rng, [64, 48, 33, 10])), copy / "net.onnx")
+    images = zoo.save(zoo_images.random_network(rng, kind="residual", rank=2), copy / "images.onnx")  # its sums become 16 bits
+    for model, kernel in ((dense, "labc_sign_matvec_sums_toy"), (images, "labc_sign_conv_sums_toy")):
+        status, manifest = labc(copy, "build", str(model))
+        assert status == 0
+        assert kernel in {step["kernel"] for step in manifest["steps"]}
+        status, checked = labc(copy, "check", str(model), "--samples", "50")
+        assert status == 0, checked
 
 
 @pytest.mark.parametrize(
-    ("sound", "faulty"),
+    ("dense", "conv"),
     [
-        ("k < inputs;", "k < (inputs + 7) / 8 * 8;"),
-        ("n < rows;", "n < (rows + 3) / 4 * 4;"),
-        ("n / 4 * words", "n / 4 * (words + 1)"),
-        ("& 1 ? -1 : 1", "& 1 ? -1 : 2"),
+        (("k < inputs;", "k < (inputs + 7) / 8 * 8;"), ("+ c / 8)", "+ c / 16)")),
+        (("n < rows;", "n < (rows + 3) / 4 * 4;"), ("s.rows.first; a < s.rows.end", "0; a < window->kernel_height")),
+        (("n / 4 * words", "n / 4 * (words + 1)"), ("a * window->kernel_width", "a * window->kernel_height")),
+        (("& 1 ? -1 : 1", "& 1 ? -1 : 2"), ("% window->out_width)", "% window->out_height)")),
     ],
-    ids=["padding of a row", "rows that only fill up", "layout", "value"],
+    ids=["padding", "rows that only fill up, taps outside", "layout", "value, place"],
 )
-def test_a_broken_isa_is_caught(copy: Path, sound: str, faulty: str) -> None:
-    assert sound in TOY
-    add_toy(copy, TOY.replace(sound, faulty))
+def test_a_broken_isa_is_caught(copy: Path, dense: tuple[str, str], conv: tuple[str, str]) -> None:
+    """Both kernels have a fault, so that one run of the check shows that it finds either."""
+    assert dense[0] in TOY
+    assert conv[0] in TOY_CONV
+    add_toy(copy, TOY.replace(*dense), TOY_CONV.replace(*conv))
     status, plain = labc(copy, "check", "--kernels", "--target", "host")
     assert status == 1
     failed = [verdict["what"] for verdict in plain["columns"][0]["kernels"] if verdict["status"] == "failed"]
-    assert failed == ["sign_matvec_sums toy"]
+    assert failed == ["sign_matvec_sums toy", "sign_conv_sums toy"]
 
 
 def test_an_isa_is_used_by_an_emulated_target_that_names_it(copy: Path, rng: np.random.Generator) -> None:

@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import shutil
+import struct
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,11 +18,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from building import CORTEX_M, CORTEX_M_KERNELS, HOST, RUNTIME, cortex_m_compilers, host_compilers, named
+from building import CORTEX_M, CORTEX_M_KERNELS, HOST, RUNTIME, compilers, cortex_m_compilers, host_compilers, named
 from here import not_run_here
 
 from labc import kernels, toolchain
 from labc.emulator import Image
+from labc.plan.layout import pack
+from labc.target import TARGETS
 from labc.toolchain import Toolchain
 
 SLACK = 1.02
@@ -94,6 +97,61 @@ EMULATED = {
     ],
 }
 
+
+@dataclass(frozen=True)
+class Layer(Row):
+    """A kernel of a 3x3 convolution with a border of one, stride one, over `size` x `size` pixels of `inputs` channels, to `rows`.
+
+    Its products are all there would be without a border: what lies outside counts as done.
+    """
+
+    size: int = 8
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}-{self.rows}-{self.size}x{self.size}"
+
+    @property
+    def window(self) -> tuple[int, ...]:
+        """The numbers of a labc_window."""
+        return (self.size, self.size, self.inputs, self.size, self.size, 3, 3, 1, 1, 1, 1, 1, 1)
+
+
+def layer(kernel: str, channels: int, rows: int, size: int, gcc: float, zig: float, promised: float | None = None) -> Layer:
+    """A layer of the two compilers for Cortex-M."""
+    return Layer(kernel, channels, rows, promised, {"arm-none-eabi-gcc-12.2.1": gcc, "zig-0.17.1": zig}, size=size)
+
+
+LAYERS = {
+    "m4-hard": [
+        layer("sign_conv_threshold cortexm", 64, 64, 8, 0.3549, 0.3724, 0.38),
+        layer("sign_conv_threshold cortexm", 64, 64, 16, 0.3695, 0.3866),
+        layer("sign_conv_threshold cortexm", 32, 32, 8, 0.4915, 0.5076),
+        layer("sign_conv_threshold cortexm", 128, 128, 8, 0.2943, 0.3149),
+        layer("sign_conv_sums cortexm", 64, 64, 8, 0.3480, 0.3662),
+        layer("byte_conv_threshold cortexm", 1, 16, 16, 2.8137, 3.0266),
+        layer("byte_conv_threshold cortexm", 3, 16, 16, 1.6509, 1.8156),
+        layer("byte_conv_threshold cortexm", 3, 64, 16, 0.8051, 0.9099),
+        layer("byte_conv_threshold cortexm", 64, 64, 4, 0.7744, 0.9136),
+        layer("byte_conv_sums cortexm", 3, 16, 16, 1.8721, 2.1056),
+        layer("byte_conv_requantize cortexm", 3, 16, 16, 2.9237, 3.2417),
+        layer("byte_conv_requantize cortexm", 64, 64, 4, 0.8034, 0.9470),
+    ],
+    "m0": [
+        layer("sign_conv_threshold cortexm", 64, 64, 8, 0.5006, 0.5150, 0.52),
+        layer("sign_conv_threshold cortexm", 64, 64, 16, 0.5202, 0.5313),
+        layer("sign_conv_threshold cortexm", 32, 32, 8, 0.7320, 0.7506),
+        layer("sign_conv_threshold cortexm", 128, 128, 8, 0.4062, 0.4148),
+        layer("sign_conv_sums cortexm", 64, 64, 8, 0.4918, 0.4965),
+        layer("byte_conv_threshold cortexm", 1, 16, 16, 4.0601, 3.8700),
+        layer("byte_conv_threshold cortexm", 3, 16, 16, 2.3233, 2.4080),
+        layer("byte_conv_threshold cortexm", 3, 64, 16, 1.2049, 1.2860),
+        layer("byte_conv_threshold cortexm", 64, 64, 4, 1.1082, 1.1150),
+        layer("byte_conv_sums cortexm", 3, 16, 16, 2.5988, 2.5843),
+        layer("byte_conv_requantize cortexm", 3, 16, 16, 7.0752, 5.9509),
+        layer("byte_conv_requantize cortexm", 64, 64, 4, 1.2911, 1.2500),
+    ],
+}
+
 # By callgrind. A row for another ISA needs only its name: its file and its flags are in the table.
 X86 = [
     Row("sign_matvec_threshold scalar", 2048, 2048, 0.26, {"gcc-12.2.0": 0.2310, "clang-14.0.6": 0.2280, "zig-0.17.1": 0.2240}),
@@ -133,6 +191,105 @@ def test_on_an_emulated_core(image: Any, core: str, tool: Toolchain) -> None:
         instructions = run.call(kernel.function, *arguments, measure=True).instructions
         assert instructions is not None
         row.judge(instructions / row.inputs / row.rows, tool)
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A NEON kernel for a window of 3 x 3, `inputs` to `rows` channels, over `size` x `size` pixels and a border of zeros.
+
+    Numbers are instructions per product, those with the border's zeros counted as products too.
+    """
+
+    op: str
+    inputs: int
+    rows: int
+    size: int
+    promised: float | None
+    gcc: float
+    zig: float
+
+    def limits(self, prefix: str) -> Row:
+        name = f"{self.op} neon {self.size}x{self.size}"
+        return Row(name, self.inputs, self.rows, self.promised, {f"{prefix}-gcc-12.2.0": self.gcc, "zig-0.17.1": self.zig})
+
+    def instructions(self, run: Image) -> int:
+        kernel = kernels.table().kernels[self.op, "neon"]
+        pixels, signs = self.size**2, self.op.startswith("sign")
+        shape = (self.rows, 9, self.inputs) if signs else (self.rows, 9 * self.inputs)
+        nbytes = {
+            "x": 4 * pixels * -(-self.inputs // 32) if signs else pixels * self.inputs,
+            "w": pack(np.ones(shape, np.int8), kernel).nbytes,
+            "y": 4 * pixels * self.rows,
+            "scratch": kernel.scratch_bytes(inputs=9 * self.inputs, rows=self.rows, channels=self.inputs, taps=9),
+        }
+        window = run.alloc(52)
+        run.write(window, struct.pack("<13I", self.size, self.size, self.inputs, self.size, self.size, 3, 3, 1, 1, 1, 1, 1, 1))
+        given = {"window": window, "rows": self.rows, "offset": 128, "shift": 20}
+        arguments = []
+        for parameter in kernels.table().ops[self.op].parameters:
+            aligned = kernel.alignment if parameter.name == "w" else 8
+            arguments.append(given.get(parameter.name) or run.alloc(nbytes.get(parameter.name, 8 * self.rows), aligned))
+        instructions = run.call(kernel.function, *arguments, measure=True).instructions
+        assert instructions is not None
+        return instructions
+
+
+CONVOLUTIONS = {
+    "aarch64": [
+        Convolution("sign_conv_threshold", 64, 64, 16, 0.034, 0.0, 0.0),
+        Convolution("sign_conv_threshold", 128, 128, 16, 0.029, 0.0, 0.0),
+        Convolution("sign_conv_threshold", 256, 256, 8, 0.027, 0.0, 0.0),
+        Convolution("sign_conv_threshold", 96, 96, 8, None, 0.0, 0.0),
+        Convolution("sign_conv_sums", 128, 128, 8, None, 0.0, 0.0),
+        Convolution("byte_conv_threshold", 3, 64, 16, None, 0.0, 0.0),
+        Convolution("byte_conv_requantize", 64, 64, 8, None, 0.0, 0.0),
+    ],
+    "armv7": [
+        Convolution("sign_conv_threshold", 64, 64, 16, None, 0.0, 0.0),
+        Convolution("sign_conv_threshold", 256, 256, 8, None, 0.0, 0.0),
+        Convolution("byte_conv_threshold", 3, 64, 16, None, 0.0, 0.0),
+    ],
+}
+PLACES = [(name, tool) for name in CONVOLUTIONS for tool in compilers(TARGETS[name])]
+
+
+@pytest.mark.parametrize(("name", "tool"), PLACES, ids=lambda v: v if isinstance(v, str) else named(v))
+def test_convolutions_on_an_emulated_core(image: Any, name: str, tool: Toolchain) -> None:
+    table, target = kernels.table(), TARGETS[name]
+    ops = sorted({c.op for c in CONVOLUTIONS[name]})
+    sources = dict.fromkeys(RUNTIME / kernels.source(table.ops[op], "neon") for op in ops)
+    elf = image(target, tool, list(sources), [table.kernels[op, "neon"].function for op in ops])
+    for c in CONVOLUTIONS[name]:
+        products = c.size**2 * 9 * c.inputs * c.rows
+        row = c.limits("aarch64-linux-gnu" if name == "aarch64" else "arm-linux-gnueabihf")
+        row.judge(c.instructions(Image(elf, cpu=target.cpu or "")) / products, tool)
+
+
+@pytest.mark.parametrize("tool", cortex_m_compilers(), ids=named)
+@pytest.mark.parametrize("core", LAYERS)
+def test_layers_on_an_emulated_core(image: Any, core: str, tool: Toolchain) -> None:
+    table = kernels.table()
+    named_kernels = {f"{kernel.op} {kernel.isa}": kernel for kernel in table.kernels.values()}
+    functions = sorted({named_kernels[row.kernel].function for row in LAYERS[core]})
+    run = Image(image(CORTEX_M[core], tool, CORTEX_M_KERNELS, functions), cpu=CORTEX_M[core].cpu or "")
+    rng = np.random.default_rng(1)
+    for row in LAYERS[core]:
+        kernel, pixels, inputs = named_kernels[row.kernel], row.size**2, 9 * row.inputs
+        need = kernel.scratch_bytes(inputs=inputs, rows=row.rows, channels=row.inputs, taps=9)
+        scalars = {"rows": row.rows, "offset": 128, "shift": 20}
+        sizes = {"w": row.rows * 36 * -(-row.inputs // 32), "x": pixels * (row.inputs + 3), "scratch": need, "y": 4 * pixels * row.rows}
+        arguments = []
+        for parameter in table.ops[kernel.op].parameters:
+            if parameter.name in scalars:
+                arguments.append(scalars[parameter.name])
+                continue
+            is_window = parameter.name == "window"
+            data = np.array(row.window, np.uint32).tobytes() if is_window else rng.bytes(sizes.get(parameter.name, 8 * row.rows))
+            arguments.append(run.alloc(len(data)))
+            run.write(arguments[-1], data)
+        instructions = run.call(kernel.function, *arguments, measure=True).instructions
+        assert instructions is not None
+        row.judge(instructions / pixels / inputs / row.rows, tool)
 
 
 DRIVER = """

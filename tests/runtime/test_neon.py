@@ -24,7 +24,8 @@ import zoo
 
 PLACES = [(TARGETS[name], tool) for name in ("aarch64", "armv7") for tool in compilers(TARGETS[name])]
 OPS = [op for op, isa in kernels.table().kernels if isa == "neon"]
-SOURCES = [RUNTIME / "neon.c", RUNTIME / "scalar.c"]
+NEON = [RUNTIME / name for name in kernels.sources("neon")]
+SOURCES = [*NEON, *(RUNTIME / name for name in kernels.sources("scalar"))]
 EVERYWHERE = pytest.mark.parametrize(("target", "tool"), PLACES, ids=lambda v: v.name if isinstance(v, Target) else named(v))
 
 # Instructions per product of 2048 inputs and 2048 rows, by target, compiler and its version.
@@ -58,7 +59,7 @@ def put(run: Image, array: np.ndarray, align: int = 0) -> int:
 
 def test_every_target_has_a_compiler() -> None:
     assert {target.name for target, _ in PLACES} == {"aarch64", "armv7"}  # the wheel is always there
-    assert len(OPS) == 5
+    assert len(OPS) == 10
 
 
 @EVERYWHERE
@@ -128,19 +129,25 @@ def test_the_most_inputs_there_may_be(target: Target, tool: Toolchain, offset: i
 
 
 def arguments(run: Image, op: str, inputs: int, rows: int, data: Any) -> list[int]:
-    """Arguments of an op's C call: sizes as given, arrays filled with data(bytes)."""
+    """Arguments of an op's C call: sizes as given, arrays filled with data(bytes); a window is 3 x 3, the image 4 x 4 pixels of `inputs`."""
     kernel = kernels.table().kernels[op, "neon"]
     found = []
+    image = "conv" in op
+    taps, pixels = (9, 16) if image else (1, 1)
     for parameter in kernels.table().ops[op].parameters:
+        if parameter.name == "window":
+            found.append(put(run, np.array([4, 4, inputs, 4, 4, 3, 3, 1, 1, 1, 1, 1, 1], np.uint32)))
+            continue
         if not parameter.ctype.endswith("*"):
             found.append({"inputs": inputs, "rows": rows, "offset": 128, "shift": 33}[parameter.name])
             continue
         size = {"uint8_t": 1, "int64_t": 8}.get(parameter.ctype.removeprefix("const ").removesuffix(" *"), 4)
-        nbytes = size * {"x": inputs, "w": 0}.get(parameter.name, rows)
+        nbytes = size * {"x": inputs * pixels, "y": rows * pixels}.get(parameter.name, rows)
         if parameter.name == "w":
-            nbytes = pack(np.ones((rows, inputs), np.int8), kernel).nbytes
+            by_taps = (rows, taps, inputs) if op.startswith("sign_conv") else (rows, taps * inputs)
+            nbytes = pack(np.ones(by_taps, np.int8), kernel).nbytes
         if parameter.name == "scratch":
-            size, nbytes = 4, kernel.scratch_bytes(inputs=inputs, rows=rows)
+            size, nbytes = 4, kernel.scratch_bytes(inputs=taps * inputs, rows=rows, channels=inputs, taps=taps)
         found.append(run.alloc(nbytes, max(size, kernel.alignment) if parameter.name == "w" else size))
         run.write(found[-1], data(nbytes))
     return found
@@ -197,4 +204,4 @@ def test_no_warnings(target: Target, tool: Toolchain, tmp_path: Path) -> None:
     """compile_objects asks for -Wall -Wextra -Wpedantic -Wconversion -Werror itself."""
     strict = ("-Wshadow", "-Wsign-conversion", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Wvla", "-Wcast-align")
     for flags in (strict, ("-std=gnu11", "-O3", *strict), ("-Os", *strict)):
-        toolchain.compile_objects(tool, target, [RUNTIME / "neon.c"], [], tmp_path, flags)
+        toolchain.compile_objects(tool, target, NEON, [], tmp_path, flags)

@@ -205,26 +205,26 @@ def test_compiled_and_parallel_wrappers_are_opened(tmp_path: Path) -> None:
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
-class Skip(nn.Module):
+class Gated(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.fc = BinaryLinear(4, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(x) + x
+        return self.fc(x) * x
 
 
-class Branch(Skip):
+class Branch(Gated):
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(x) if x.sum() > 0 else x
 
 
-class Scaled(Skip):
+class Scaled(Gated):
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(x / 255)
 
 
-class Twice(Skip):
+class Twice(Gated):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = self.fc(x)
         return x, x
@@ -235,12 +235,12 @@ class Odd(BinaryLinear):
         return super().forward(x) + 1
 
 
-class Dropped(Skip):
+class Dropped(Gated):
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(functional.dropout(x.float()))
 
 
-class Merged(Skip):
+class Merged(Gated):
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(torch.flatten(x.float()))
 
@@ -273,7 +273,7 @@ def broken(parameter: str, value: float, batch_norm: bool = True) -> nn.Module:
         (nn.Sequential(BinaryLinear(4, 4), nn.ReLU(), nn.Linear(4, 2)), pixels(3, 4), "2: Linear behind 8-bit activations"),
         (nn.Sequential(nn.ReLU(), BinaryLinear(4, 4)), pixels(3, 4), "0: ReLU must follow a BinaryLinear"),
         (nn.Sequential(BinaryLinear(70000, 1)), pixels(2, 70000), "use at most 65793 input features"),
-        (Skip(), pixels(3, 4), "without skips or branches|has no place"),
+        (Gated(), pixels(3, 4), "mul.* has no place"),
         (Branch(), pixels(3, 4), "torch.fx cannot follow"),
         (Scaled(), pixels(3, 4), "truediv.*no scaling"),
         (Dropped(), pixels(3, 4), "dropout.* has no place"),

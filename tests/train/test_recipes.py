@@ -84,7 +84,7 @@ def test_every_epoch_and_process_has_its_own_batches() -> None:
     part = Part(torch.arange(40, dtype=torch.uint8)[:, None], torch.arange(40))
 
     def drawn(epoch: int, rank: int, world: int) -> list[int]:
-        batches = Shuffled(part, 5, seed=3, side=1, jitter=None, place=lambda: (epoch, rank, world))
+        batches = Shuffled(part, 5, seed=3, augment=None, place=lambda: (epoch, rank, world))
         return [int(label) for _, labels in batches for label in labels]
 
     assert sorted(drawn(0, 0, 1)) == list(range(40))

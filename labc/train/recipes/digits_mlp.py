@@ -12,29 +12,45 @@ clipped the latent weights and used plain Adam: under batch norm it differs from
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labc.train.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
     from labc.train.data import Data
 
 
-def _load(split: int, directory: Path | None) -> Data:
+def _load(split: int, source: Path | None) -> Data:
     from labc.train.data import digits
 
     return digits(split)
+
+
+def _build(method: str, widths: Sequence[int]) -> nn.Module:
+    from labc.train.methods import mlp
+
+    return mlp(method, widths)
+
+
+def _augment(images: Tensor, generator: Generator) -> Tensor:
+    from labc.train.recipes.augment import jittered
+
+    return jittered(images, (0.5, 10, 0.1), generator)
 
 
 RECIPE = Recipe(
     name="digits-mlp",
     file="digits.onnx",
     widths=(64, 256, 256, 10),
+    build=_build,
     epochs=150,
     batch=64,
     lr={"lab2": 0.005, "lab": 0.005, "fp": 0.005},
-    jitter=(0.5, 10, 0.1),
+    augment=_augment,
     # A second thread gains nothing on so small a network, and on a machine with other work its barriers cost 10x (measured, 2 cores).
     threads=1,
     takes_data=False,

@@ -95,6 +95,7 @@ def train(
     data: Path | None,
     out: Path,
     width: int | None,
+    width_multiplier: float | None,
     resume: bool,
     progress: bool,
     accelerator: str,
@@ -103,18 +104,18 @@ def train(
     """`labc.train.recipes.run` behind its argument checks; see there."""
     start, began = time.perf_counter(), time.time_ns()
     method = methods.method(method_name)
-    widths = [recipe.widths[0], *(width or hidden for hidden in recipe.widths[1:-1]), recipe.widths[-1]]
+    widths = recipe.scaled(width, width_multiplier)
     epochs = epochs or recipe.epochs
     facts = {"format": checkpoints.FORMAT, "recipe": recipe.name, "method": method_name, "widths": widths, "seed": seed, "split": split}
     _make(out)
     last, best = out / "last.ckpt", out / "best.ckpt"
     if resume:
-        checkpoints.same_run(last, facts, epochs, methods.mlp(method_name, widths))
+        checkpoints.same_run(last, facts, epochs, recipe.build(method_name, widths))
     parts = recipe.load(split, data)
     # fork_rng: the caller's random numbers go on as if nothing had happened.
     with torch.random.fork_rng(devices=[]), _threads(recipe.threads):
         torch.manual_seed(seed)
-        module = Training(methods.mlp(method_name, widths), method, recipe.lr[method_name], facts)
+        module = Training(recipe.build(method_name, widths), method, recipe.lr[method_name], facts)
         # Not save_last: that writes only when the best is written.
         every_epoch: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
         keep_best = checkpoints.Checkpoint(out, "best", monitor="validation_loss", **every_epoch)
@@ -139,8 +140,7 @@ def train(
                 parts.train,
                 recipe.batch,
                 seed,
-                parts.side,
-                recipe.jitter,
+                recipe.augment,
                 lambda: (trainer.current_epoch, trainer.global_rank, trainer.world_size),
             )
             trainer.fit(module, shuffled, Whole(parts.validation), ckpt_path=last if resume else None, weights_only=True)

@@ -9,29 +9,39 @@ the least validation loss is tested. The paper's rates were kept after one look 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labc.train.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from labc.train.data import Data
 
 
-def _load(split: int, directory: Path | None) -> Data:
+def _load(split: int, source: Path | None) -> Data:
     from labc.train.data import mnist
 
-    return mnist(directory)
+    return mnist(source)
+
+
+def _build(method: str, widths: Sequence[int]) -> nn.Module:
+    from labc.train.methods import mlp
+
+    return mlp(method, widths)
 
 
 RECIPE = Recipe(
     name="mnist-mlp",
     file="mnist.onnx",
     widths=(784, 2048, 2048, 2048, 10),
+    build=_build,
     epochs=50,
     batch=100,
     lr={"lab2": 0.005, "lab": 0.01, "fp": 0.001},
-    jitter=None,
+    augment=None,
     threads=None,
     takes_data=True,
     takes_split=False,

@@ -2,41 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
     from labc.train.data import Data
 
 
 class Load(Protocol):
-    """Loads the data: `split` numbers the train/test split where there is a choice, `directory` holds files where there are any."""
+    """Loads the data: `split` numbers the train/test split where there is a choice, `source` is a folder or file where there is any."""
 
-    def __call__(self, split: int, directory: Path | None) -> Data: ...
+    def __call__(self, split: int, source: Path | None) -> Data: ...
+
+
+class Build(Protocol):
+    """The untrained network of a method in `labc.train.METHODS`, `widths` from inputs to scores."""
+
+    def __call__(self, method: str, widths: Sequence[int]) -> nn.Module: ...
+
+
+class Augment(Protocol):
+    """A batch of training inputs, uint8 [n, …] → the same, changed a little, by the generator's numbers alone."""
+
+    def __call__(self, images: Tensor, generator: Generator) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A network, its data and how it is trained.
 
-    `file` names the exported network; `widths` from pixels to scores; `epochs`, `batch`; `lr`: learning rate per method, falling to 0
-    along half a cosine; `jitter`: random (shift in pixels, rotation in degrees, relative scale) of every training image, or None;
-    `threads`: CPU threads for torch, None leaves its choice; `takes_data`, `takes_split`: whether a folder of files, or a number of a
-    split, means anything to it.
+    `file` names the exported network; `widths` from inputs (pixels, or channels) to scores, which `build` makes a network of; `epochs`,
+    `batch`; `lr`: learning rate per method, falling to 0 along half a cosine; `augment`: what is done to every batch of training
+    images, or None; `threads`: CPU threads for torch, None leaves its choice; `takes_data`, `takes_split`: whether a path to files, or
+    a number of a split, means anything to it.
     """
 
     name: str
     file: str
     widths: tuple[int, ...]
+    build: Build
     epochs: int
     batch: int
     lr: dict[str, float]
-    jitter: tuple[float, float, float] | None
+    augment: Augment | None
     threads: int | None
     takes_data: bool
     takes_split: bool
     load: Load
+
+    def scaled(self, width: int | None, multiplier: float | None) -> list[int]:
+        """The widths with every hidden one replaced by `width`, or multiplied (rounded, at least 1)."""
+        hidden = [width or max(1, round(units * (multiplier or 1))) for units in self.widths[1:-1]]
+        return [self.widths[0], *hidden, self.widths[-1]]
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
 import os
 import struct
-import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,7 @@ import torch
 from torch import Tensor
 
 from labc.errors import NOT_HERE, LabcError
+from labc.train.data.parts import Data, Part, content
 
 # The four files of LeCun, Cortes and Burges, with the sha256 of each archive.
 MNIST_FILES = {
@@ -27,27 +25,6 @@ _MNIST_URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 _SIDE = 28
 _MOST = 100_000  # items per file, MNIST has 60,000: no archive is unpacked further
 _CLASSES = 10
-
-
-@dataclass(frozen=True)
-class Part:
-    """`images`: uint8 [n, pixels]; `labels`: int64 [n], 0…9."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-@dataclass(frozen=True)
-class Data:
-    """A training, a validation and a test part without a common image; images are `side`×`side`."""
-
-    train: Part
-    validation: Part
-    test: Part
-    side: int
 
 
 def digits(split_seed: int = 0) -> Data:
@@ -65,7 +42,7 @@ def digits(split_seed: int = 0) -> Data:
     rest, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=split_seed)
     train, validation = train_test_split(rest, test_size=0.1, stratify=labels[rest], random_state=split_seed)
     parts = [Part(images[index], labels[index]) for index in (train, validation, test)]
-    return Data(parts[0], parts[1], parts[2], side=8)
+    return Data(parts[0], parts[1], parts[2])
 
 
 def mnist(directory: str | os.PathLike[str] | None = None) -> Data:
@@ -80,7 +57,7 @@ def mnist(directory: str | os.PathLike[str] | None = None) -> Data:
     held_out = len(labels) // 6
     if held_out < 1:
         raise LabcError(f"{paths['train-images-idx3-ubyte']}: {len(labels)} images; at least 6 are needed to hold some out for validation")
-    return Data(Part(images[:-held_out], labels[:-held_out]), Part(images[-held_out:], labels[-held_out:]), test, _SIDE)
+    return Data(Part(images[:-held_out], labels[:-held_out]), Part(images[-held_out:], labels[-held_out:]), test)
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -91,30 +68,19 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray[tuple[int, ...], np.dtyp
     """
     sizes = (_SIDE, _SIDE) if dimensions == 3 else ()
     head = 4 + 4 * dimensions
-    content = _content(path, head + _MOST * int(np.prod(sizes, dtype=np.int64)))
+    file = content(path, head + _MOST * int(np.prod(sizes, dtype=np.int64)))
     kind = "images" if dimensions == 3 else "labels"
-    if len(content) < head:
-        raise LabcError(f"{path}: {len(content)} bytes, an IDX file of {kind} has a head of {head}; fetch the file again")
-    magic, *shape = struct.unpack(f">{1 + dimensions}I", content[:head])
+    if len(file) < head:
+        raise LabcError(f"{path}: {len(file)} bytes, an IDX file of {kind} has a head of {head}; fetch the file again")
+    magic, *shape = struct.unpack(f">{1 + dimensions}I", file[:head])
     if magic != 0x800 + dimensions:
         raise LabcError(f"{path}: starts with 0x{magic:08x}, an IDX file of {kind} with 0x{0x800 + dimensions:08x}; is it the right file?")
     if tuple(shape[1:]) != sizes:
         raise LabcError(f"{path}: images of {shape[1]}x{shape[2]}, expected {_SIDE}x{_SIDE}; is it MNIST?")
     expected = head + int(np.prod(shape, dtype=object))
-    if not 1 <= shape[0] <= _MOST or len(content) != expected:
-        raise LabcError(f"{path}: announces {shape[0]} {kind} ({expected} bytes) and holds {len(content)} bytes; fetch the file again")
-    return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
-
-
-def _content(path: Path, most: int) -> bytes:
-    """The unpacked bytes, at most `most` and one."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            return file.read(most + 1)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise LabcError(f"{path}: not a whole gzip archive ({error}); fetch the file again") from error
-    except OSError as error:
-        raise LabcError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+    if not 1 <= shape[0] <= _MOST or len(file) != expected:
+        raise LabcError(f"{path}: announces {shape[0]} {kind} ({expected} bytes) and holds {len(file)} bytes; fetch the file again")
+    return np.frombuffer(file, np.uint8, offset=head).reshape(shape)
 
 
 def _pair(images_path: Path, labels_path: Path) -> tuple[Tensor, Tensor]:
