@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "frontend": {"ir"},
     "bits": set(),
     "target": set(),
+    "board": {"resources", "target"},
     "kernels": {"resources"},
     "plan": {"ir", "kernels", "target", "bits"},
     "naming": {"kernels"},

@@ -142,6 +142,11 @@ class Graph:
             types[node.name] = node.infer(*(types[name] for name in node.inputs))
         return types
 
+    @cached_property
+    def ranges(self) -> dict[str, tuple[Array, Array]]:
+        """What `labc.passes.ranges.bounds` has found out so far, so that it looks at each value once."""
+        return {}
+
     def input(self) -> Node:
         """The one node that reads nothing."""
         return next(node for node in self.nodes if not node.inputs)

@@ -5,32 +5,41 @@ from __future__ import annotations
 import numpy as np
 
 from labc.ir import layers, machine, pointwise
-from labc.ir.core import Array, Graph, Node
+from labc.ir.core import Array, Graph, Node, Type
 from labc.ir.windows import image
 
-LARGEST_SUM = (1 << 24) - 1  # every integer up to here is a float32, so the affine's conversion is exact
+LARGEST_SUM = 1 << 24  # every integer up to here is a float32, so the affine's conversion is exact
 
 
 def bounds(graph: Graph, name: str) -> tuple[Array, Array]:
     """The least and greatest integer that each channel of a value can reach, int64 [C], from the ranges of the inputs alone.
 
-    Raises LabcError naming the layer if a sum can leave ±(2²⁴ − 1).
+    Raises LabcError naming the layer if a sum can leave ±2²⁴.
     """
+    if name in graph.ranges:
+        return graph.ranges[name]
     node = graph.by_name[name]
-    low, high = _bounds(graph, node)
+    low, high = graph.ranges[name] = _bounds(graph, node)
     if max(-int(low.min()), int(high.max())) > LARGEST_SUM:
         raise node.fail(
-            f"a sum can reach {max(-int(low.min()), int(high.max()))}, the largest exact one is {LARGEST_SUM}", "split the layer's inputs"
+            f"a sum can reach {max(-int(low.min()), int(high.max()))}, the largest exact one is {LARGEST_SUM}",
+            "split the layer's inputs, or pool fewer pixels at a time",
         )
     return low, high
 
 
 def _bounds(graph: Graph, node: Node) -> tuple[Array, Array]:
     type_ = graph.types[node.name]
-    if type_.element in machine.EXTREMES:
-        low, high = (np.full(type_.shape[0], end, np.int64) for end in machine.EXTREMES[type_.element])
-        return low, high
+    if type_.element in layers.INTEGERS:
+        return _extremes(type_)
     match node:
+        # Of 16-bit values: what keeps them narrower than they could be.
+        case pointwise.Clip():
+            low, high = bounds(graph, node.inputs[0])
+            return np.clip(low, int(node.low), int(node.high)), np.clip(high, int(node.low), int(node.high))
+        case pointwise.Add():
+            (low, high), (more_low, more_high) = (bounds(graph, name) for name in node.inputs)
+            return np.clip(low + more_low, *machine.EXTREMES["i16"]), np.clip(high + more_high, *machine.EXTREMES["i16"])
         case machine.Sums():
             return node.bounds(graph.types[node.inputs[0]].element)
         case pointwise.AddPool():
@@ -50,7 +59,14 @@ def _bounds(graph: Graph, node: Node) -> tuple[Array, Array]:
             return low[node.first : node.first + node.count], high[node.first : node.first + node.count]
         case pointwise.MaxPool() | pointwise.Widen():
             return bounds(graph, node.inputs[0])
+    if type_.element == "i16":
+        return _extremes(type_)
     raise node.fail(f"a {node.kind()} is not integers", "put a dense or convolutional layer before it")
+
+
+def _extremes(type_: Type) -> tuple[Array, Array]:
+    low, high = (np.full(type_.shape[0], end, np.int64) for end in machine.EXTREMES[type_.element])
+    return low, high
 
 
 def walk(chain: tuple[Node, ...], values: Array) -> Array:

@@ -480,7 +480,7 @@ FILES: dict[str, tuple[Callable[[], onnx.ModelProto], tuple[str, ...]]] = {
     ),
     "sums past 2^24": (
         lambda: chain(CAST, ("MatMul", [np.ones((65794, 2), np.float32)], {}), k=65794, n=2),
-        ("matmul2", "16777470", "16777215", "split"),
+        ("matmul2", "16777470", "16777216", "split"),
     ),
     "weights past float32": (
         lambda: chain(CAST, ("MatMul", [np.array([[1.0, 2.0, 3.0]] * 5 + [[1e300, 1.0, 2.0]])], {})),

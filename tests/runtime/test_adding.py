@@ -102,7 +102,7 @@ def labc(copy: Path, *words: str) -> tuple[int, Any]:
 def test_an_isa_is_proven_on_this_machine_and_used(copy: Path, rng: np.random.Generator) -> None:
     add_toy(copy)
     status, plain = labc(copy, "check", "--kernels", "--target", "host")
-    assert status == 0, plain
+    assert status == 0, [verdict for column in plain["columns"] for verdict in column["kernels"] if verdict["status"] != "passed"]
     verdicts = {verdict["what"]: verdict for verdict in plain["columns"][0]["kernels"]}
     assert verdicts["sign_matvec_sums toy"] == {"what": "sign_matvec_sums toy", "status": "passed", "detail": "1836 cases"}
     assert verdicts["sign_conv_sums toy"]["status"] == "passed"
