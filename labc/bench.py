@@ -20,6 +20,7 @@ from labc.target import Target
 SAMPLE_NS = 200_000  # one sample is about this long: far above the clock's step, far below a time slice
 SAMPLES = 200
 _STREAMS = {"avx512": "avx2", "avx512bw": "avx2", "avx2": "avx2", "neon": "neon"}  # best ISA of a level → whose loop reads fastest
+_LOOPS = ("sign", "plain", "byte")  # what a register loop may be of: plain is signs without adders, where that may be faster
 _KINDS = {"uint8": "u8", "int8": "i8"}
 _DECLARATIONS = """
     uint64_t labc_time_u8(void *run, const void *input, float *output, void *arena, uint32_t repeats);
@@ -68,7 +69,8 @@ class LayerTime:
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What this machine could do at most: register loops in products per ns by "sign ISA" or "byte ISA"; and reading, in bytes per ns.
+    """What this machine could do at most: register loops in products per ns by "sign ISA", "plain ISA" or "byte ISA"; and reading, in bytes
+    per ns.
 
     `streams`: a buffer as large as the network's weights, `weights` bytes, read from beginning to end again and again.
     """
@@ -140,7 +142,7 @@ def bench(
         clock_ns, times = _time_layers(*layers, library, len(level.body) + 1, x, whole, tick)
         weights = sum(array.bytes for array in made.constants if array.name in level.constants and array.values.dtype == np.uint32)
         ceilings = Ceilings(
-            {f"{kind} {isa}": _time_loop(*timer, kind, isa, tick) for isa in loops for kind in ("sign", "byte") if _has(*timer, kind, isa)},
+            {f"{kind} {isa}": _time_loop(*timer, kind, isa, tick) for isa in loops for kind in _LOOPS if _has(*timer, kind, isa)},
             _time_stream(*timer, stream, weights, tick),
             weights,
         )
@@ -252,6 +254,8 @@ def _layer(step: Step, macs: int, weights: int, time: Timing, ceilings: Ceilings
     if macs == 0 or "depthwise" in step.op:  # a depthwise layer has no long sums, and no loop of that kind is measured
         return LayerTime(step.layer, step.function, macs, time, None, None, None, None)
     speed = macs / time.median_ns if time.median_ns > 0 else None
-    loop, stream = ceilings.loops.get(f"{step.op.partition('_')[0]} {step.isa}"), 8 * ceilings.stream * macs / weights
+    kinds = {"sign": ("sign", "plain"), "byte": ("byte",)}[step.op.partition("_")[0]]
+    loops = [found for kind in kinds if (found := ceilings.loops.get(f"{kind} {step.isa}"))]
+    loop, stream = max(loops, default=None), 8 * ceilings.stream * (macs // weights)
     share = speed / min(loop, stream) if speed is not None and loop is not None else None
     return LayerTime(step.layer, step.function, macs, time, speed, loop, stream, share)

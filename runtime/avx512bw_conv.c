@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Convolutions with AVX-512 without a population count (F and BW). What a pixel sees is gathered into a patch, so that the inner loops
- * run over one stretch of memory. A lane is a row of w.
+ * Convolutions with AVX-512 without a population count (F and BW): of signs by carry-save adders, of bytes by tables of partial sums.
+ * What a pixel sees is gathered into a patch first, so that the inner loops run over one stretch of memory. A lane is a row of w.
  */
 #include "avx512bw.h"
 #include "region.h"
@@ -37,9 +37,7 @@ INLINE void gather(const unsigned char *x, const path *along, __m512i flip, unsi
     }
 }
 
-/* ---- signs times signs: 32 rows at a time, 16 in a vector ---- */
-
-enum { SIGN_GROUPS = 2, SIGN_BLOCK = SIGN_LANES * SIGN_GROUPS };
+/* ---- signs times signs: 64 rows at a time, 16 in a vector ---- */
 
 typedef struct {
     size_t words;      /* of a tap */
@@ -56,20 +54,24 @@ static inline sign_work sign_work_in(void *scratch, const labc_window *v, uint32
     k.row_words = taps_of(v) * k.words;
     k.patch_step = k.row_words + STORE / 4;
     k.bounds = scratch;
-    k.patches = (uint32_t *)scratch + (size_t)words_of(rows) * SIGN_BLOCK;
+    k.patches = (uint32_t *)scratch + ((size_t)rows / SIGN_ROWS + 1) * SIGN_ROWS;
     return k;
 }
 
 /* How many groups the block that begins at row n has. */
 static inline uint32_t groups_at(uint32_t n, uint32_t rows)
 {
-    return rows - n > SIGN_LANES ? 2 : 1;
+    return rows - n >= SIGN_ROWS ? GROUPS : (rows - n + SIGN_LANES - 1) / SIGN_LANES;
 }
 
-/* popcount(x ^ w) of a block of rows, with one or two groups. */
+/* popcount(x ^ w) of a block of rows, with one to four groups. */
 static void count_rows(const uint32_t *x, const uint32_t *w, size_t words, uint32_t groups, __m512i counts[GROUPS])
 {
-    if (groups == 2) {
+    if (groups == 4) {
+        count_block(x, w, (uint32_t)words, 4, counts);
+    } else if (groups == 3) {
+        count_block(x, w, (uint32_t)words, 3, counts);
+    } else if (groups == 2) {
         count_block(x, w, (uint32_t)words, 2, counts);
     } else {
         count_block(x, w, (uint32_t)words, 1, counts);
@@ -83,9 +85,11 @@ static void count_rows(const uint32_t *x, const uint32_t *w, size_t words, uint3
 static void count_outside(const uint32_t *w, const labc_window *v, const region *r, uint32_t rows, const sign_work *k)
 {
     memset(k->patches, 0, PIXELS * k->patch_step * 4);
-    for (uint32_t n = 0; n < rows; n += SIGN_BLOCK) {
+    for (uint32_t n = 0; n < rows; n += SIGN_ROWS) {
         const uint32_t groups = groups_at(n, rows);
-        __m512i sums[SIGN_GROUPS] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+        for (uint32_t g = 0; g < groups; ++g) {
+            _mm512_storeu_si512(k->bounds + n + SIGN_LANES * g, _mm512_setzero_si512());
+        }
         for (uint32_t a = 0; a < v->kernel_height; ++a) {
             for (uint32_t b = 0; b < v->kernel_width; ++b) {
                 if (a >= r->sees.rows.first && a < r->sees.rows.end && b >= r->sees.columns.first && b < r->sees.columns.end) {
@@ -95,12 +99,11 @@ static void count_outside(const uint32_t *w, const labc_window *v, const region 
                 count_rows(k->patches, w + n * k->row_words + (a * v->kernel_width + b) * k->words * SIGN_LANES * groups, k->words, groups,
                            counts);
                 for (uint32_t g = 0; g < groups; ++g) {
-                    sums[g] = _mm512_add_epi32(sums[g], counts[g]);
+                    int32_t *const at = k->bounds + n + SIGN_LANES * g;
+                    _mm512_storeu_si512(at, _mm512_add_epi32(counts[g], _mm512_loadu_si512(at)));
                 }
             }
         }
-        _mm512_storeu_si512(k->bounds + n, sums[0]);
-        _mm512_storeu_si512(k->bounds + n + SIGN_LANES, sums[1]);
     }
 }
 
@@ -130,7 +133,7 @@ void labc_sign_conv_sums_avx512bw(const uint32_t *restrict x, const uint32_t *re
         size_t to[PIXELS];
         for (uint32_t left = pixels_of(&r), pixels; left > 0; left -= pixels) {
             pixels = gather_signs(x, window, &r, &along, left, &next, &k, to);
-            for (uint32_t n = 0; n < rows; n += SIGN_BLOCK) {
+            for (uint32_t n = 0; n < rows; n += SIGN_ROWS) {
                 for (uint32_t p = 0; p < pixels; ++p) {
                     __m512i counts[GROUPS];
                     count_rows(k.patches + p * k.patch_step, w + n * k.row_words, k.row_words, groups_at(n, rows), counts);
@@ -164,16 +167,20 @@ void labc_sign_conv_threshold_avx512bw(const uint32_t *restrict x, const uint32_
         size_t to[PIXELS];
         for (uint32_t left = pixels_of(&r), pixels; left > 0; left -= pixels) {
             pixels = gather_signs(x, window, &r, &along, left, &next, &k, to);
-            for (uint32_t n = 0; n < rows; n += SIGN_BLOCK) {
+            for (uint32_t n = 0; n < rows; n += SIGN_ROWS) {
                 for (uint32_t p = 0; p < pixels; ++p) {
                     __m512i counts[GROUPS];
-                    uint32_t signs = 0;
+                    uint32_t signs[2] = {0, 0};
                     count_rows(k.patches + p * k.patch_step, w + n * k.row_words, k.row_words, groups_at(n, rows), counts);
                     for (uint32_t g = 0; g < groups_at(n, rows); ++g) {
                         const __m512i bounds = _mm512_loadu_si512(k.bounds + n + SIGN_LANES * g);
-                        signs |= (uint32_t)_mm512_cmple_epi32_mask(counts[g], bounds) << 16 * g;
+                        signs[g / 2] |= (uint32_t)_mm512_cmple_epi32_mask(counts[g], bounds) << 16 * (g % 2);
                     }
-                    y[to[p] * words_of(rows) + n / 32] = signs;
+                    uint32_t *const at = y + to[p] * words_of(rows) + n / 32;
+                    at[0] = signs[0];
+                    if (rows - n > 32) {
+                        at[1] = signs[1];
+                    }
                 }
             }
         }
@@ -188,7 +195,7 @@ enum {
     TABLE_INPUTS = 5,         /* a table has 32 sums */
     TABLES_IN_16_BITS = 25,   /* 25 x 5 x 255 = 31875 still fits an int16 */
     INPUTS_IN_16_BITS = 128,  /* 128 x 255 = 32640 too */
-    MOST_PREPARED = 40,       /* tables of a window for which indices are prepared: of more, they would outgrow the caches */
+    MOST_PREPARED = 40,       /* tables of a window for which indices are prepared, 13 bits per weight: of more they outgrow the caches */
     LEAST_COLUMNS = 4         /* of y, for which strips of eight are worth it */
 };
 
@@ -217,7 +224,7 @@ static void put(const output *to, size_t pixel, uint32_t n, uint32_t groups, con
     }
 }
 
-/* For a narrow y: a patch at a time, which then is byte_matvec_*'s vector. */
+/* For a narrow y: a patch at a time, which then is what byte_matvec_* is given. */
 static void convolve_patches(const uint8_t *x, uint32_t offset, const uint32_t *w, const labc_window *v, const output *to, void *scratch)
 {
     const uint32_t inputs = taps_of(v) * v->channels;
@@ -252,25 +259,24 @@ static void convolve_patches(const uint8_t *x, uint32_t offset, const uint32_t *
  * strips of eight columns of y from top to bottom. A vector of indices, 32 rows' weights for five inputs, meets eight tables, a table two.
  */
 typedef struct {
-    uint32_t run;      /* inputs of a kernel row */
-    uint32_t each;     /* tables of a kernel row */
-    uint32_t count;    /* tables of a window */
-    uint32_t steps;    /* words of a row of w */
+    uint32_t run;         /* inputs of a kernel row */
+    uint32_t each, count; /* tables of a kernel row, and of a window */
+    uint32_t steps;       /* words of a row of w */
     const uint32_t *w;
-    int16_t *tables;   /* [row of x, modulo kernel rows][each][PIXELS][32] */
-    int16_t *indices;  /* [group of rows][count][32], if there are at most MOST_PREPARED */
-    int16_t *limits;   /* thresholds[], filled up to groups; for sums that fit 16 bits */
-    unsigned char *bytes; /* a kernel row of a pixel */
+    int16_t *tables;      /* [row of x, modulo kernel rows][each][PIXELS][32] */
+    int16_t *indices;     /* [group of rows][count][32], where there are at most MOST_PREPARED */
+    int16_t *limits;      /* thresholds[], filled up to groups; for sums that fit 16 bits */
+    unsigned char *bytes; /* [PIXELS][run + TABLE_INPUTS + STORE]: a kernel row of each pixel */
 } strips;
 
 /* Five weights of 32 rows from column `first` on, in the lowest bits of each lane; what the others hold does not matter to VPERMW. */
 static inline __m512i five_weights(const uint32_t *w, uint32_t steps, uint32_t groups, uint32_t first)
 {
     const uint32_t step = first / STEP_INPUTS, bit = first % STEP_INPUTS;
-    const uint32_t *const at = w + (size_t)step * groups * 16;
+    const uint32_t *const at = w + (size_t)step * groups * (BYTE_LANES / 2);
     __m512i v = _mm512_srl_epi16(_mm512_load_si512(at), _mm_cvtsi32_si128((int32_t)bit));
     if (bit + TABLE_INPUTS > STEP_INPUTS && step + 1 < steps) {
-        const __m512i upper = _mm512_load_si512(at + (size_t)groups * 16);
+        const __m512i upper = _mm512_load_si512(at + (size_t)groups * (BYTE_LANES / 2));
         v = _mm512_or_si512(v, _mm512_sll_epi16(upper, _mm_cvtsi32_si128((int32_t)(STEP_INPUTS - bit))));
     }
     return v;
@@ -304,7 +310,7 @@ static strips strips_in(void *scratch, const uint32_t *w, const labc_window *v, 
         int16_t *at = k.indices;
         for (uint32_t g = 0; g < groups; ++g) {
             const uint32_t n = g / BYTE_GROUPS * BYTE_BLOCK;
-            const uint32_t *const from = byte_block(&k, n) + g % BYTE_GROUPS * 16;
+            const uint32_t *const from = byte_block(&k, n) + g % BYTE_GROUPS * (BYTE_LANES / 2);
             for (uint32_t a = 0; a < v->kernel_height; ++a) {
                 for (uint32_t e = 0; e < k.each; ++e, at += 32) {
                     const uint32_t first = a * k.run + e * TABLE_INPUTS;
@@ -314,9 +320,11 @@ static strips strips_in(void *scratch, const uint32_t *w, const labc_window *v, 
         }
     }
     if (to->signs != 0) {
-        for (uint32_t n = 0; n < groups * 32; ++n) {
-            const int32_t limit = n < to->rows ? to->thresholds[n] : INT16_MAX; /* which is more than any sum */
-            k.limits[n] = (int16_t)(limit > INT16_MAX ? INT16_MAX : limit < INT16_MIN ? INT16_MIN : limit);
+        const __m512i never = _mm512_set1_epi32(INT16_MAX); /* no sum is that large */
+        for (uint32_t n = 0; n < groups * BYTE_LANES; n += 16) {
+            const uint32_t first = n < to->rows ? n : to->rows;
+            const __m512i limits = _mm512_mask_loadu_epi32(never, first_lanes(to->rows - first), to->thresholds + first);
+            _mm256_store_si256((__m256i *)(void *)(k.limits + n), _mm512_cvtsepi32_epi16(limits));
         }
     }
     return k;
@@ -330,20 +338,16 @@ static void make_row_tables(const uint8_t *x, uint32_t offset, const labc_window
     const __m512i only4 = _mm512_and_si512(pair_of_signs(0xffff0000u, 0), _mm512_set1_epi16(0xff));
     /* Bytes are multiplied as unsigned ones. What a table is too high by then is taken off; zeros, and what is no input, are `offset`. */
     const __m512i offsets = _mm512_set1_epi8((char)offset);
-    const __m512i excess = _mm512_add_epi16(_mm512_add_epi16(_mm512_maddubs_epi16(offsets, signs01), _mm512_maddubs_epi16(offsets, signs23)),
-                                            _mm512_maddubs_epi16(offsets, only4));
+    const __m512i excess01 = _mm512_maddubs_epi16(offsets, signs01), excess23 = _mm512_maddubs_epi16(offsets, signs23);
+    const __m512i excess = _mm512_add_epi16(_mm512_add_epi16(excess01, excess23), _mm512_maddubs_epi16(offsets, only4));
     const __m512i start = _mm512_sub_epi16(_mm512_setzero_si512(), excess);
-    unsigned char *const bytes = k->bytes;
-    for (uint32_t at = 0; at < k->run + TABLE_INPUTS; at += STORE) {
-        _mm512_storeu_si512(bytes + at, offsets);
-    }
+    const size_t most = k->run + TABLE_INPUTS, step = most + STORE;
     for (uint32_t p = 0; p < pixels; ++p) {
         const taps t = taps_inside(j + p, v->stride_x, v->dilation_x, v->left, v->kernel_width, v->width);
         const uint32_t columns = t.end - t.first, runs = v->dilation_x == 1 ? 1 : columns;
-        if (columns < v->kernel_width) {
-            for (uint32_t at = 0; at < k->run; at += STORE) {
-                _mm512_storeu_si512(bytes + at, offsets);
-            }
+        unsigned char *const bytes = k->bytes + p * step;
+        for (size_t at = columns == v->kernel_width ? k->run : 0; at < most; at += STORE) {
+            _mm512_storeu_si512(bytes + at, offsets);
         }
         if (columns > 0) {
             const uint32_t column = (j + p) * v->stride_x + t.first * v->dilation_x - v->left;
@@ -351,10 +355,13 @@ static void make_row_tables(const uint8_t *x, uint32_t offset, const labc_window
                                 .run_step = (size_t)v->dilation_x * v->channels, .before = (size_t)t.first * v->channels};
             gather(x + ((size_t)row * v->width + column) * v->channels, &along, offsets, bytes);
         }
-        for (uint32_t e = 0; e < k->each; ++e) {
-            _mm512_store_si512(tables + ((size_t)e * PIXELS + p) * 32,
-                               sums_of_pairs(start, bytes + (size_t)e * TABLE_INPUTS, signs01, signs23, only4));
+    }
+    for (uint32_t e = 0; e < k->each; ++e) {
+        const unsigned char *bytes = k->bytes + (size_t)e * TABLE_INPUTS;
+        for (uint32_t p = 0; p < pixels; ++p, bytes += step, tables += 32) {
+            _mm512_store_si512(tables, sums_of_pairs(start, bytes, signs01, signs23, only4));
         }
+        tables += (size_t)(PIXELS - pixels) * 32;
     }
 }
 
@@ -377,7 +384,9 @@ INLINE void add_tables(const strips *k, const int16_t *tables, uint32_t a, uint3
     tables += (size_t)e * PIXELS * 32;
     for (; e < end; ++e, tables += PIXELS * 32, at += prepared ? 32 : 0, first += TABLE_INPUTS) {
         const __m512i low = prepared ? _mm512_load_si512(at) : five_weights(w, k->steps, groups, first);
-        const __m512i high = groups < 2 ? low : prepared ? _mm512_load_si512(at + (size_t)k->count * 32) : five_weights(w + 16, k->steps, 2, first);
+        const __m512i high = groups < 2 ? low
+                             : prepared ? _mm512_load_si512(at + (size_t)k->count * 32)
+                                        : five_weights(w + BYTE_LANES / 2, k->steps, 2, first);
 #define STEP(p)                                                                                                   \
     {                                                                                                             \
         const __m512i table = _mm512_load_si512(tables + p * 32);                                                 \

@@ -76,7 +76,7 @@ static inline path path_of(const labc_window *v, const region *r, uint32_t each)
     return p;
 }
 
-/* The next pixel of a region: where what it sees begins, which pixel of y it is, and how many columns of the region there are from it on. */
+/* The next pixel of a region: where what it sees begins, which pixel of y it is, how many columns of the region there are from it on. */
 typedef struct {
     size_t from, to;
     uint32_t columns;

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from labc.errors import LabcError
 from labc.train.convolution import BinaryConv1d, BinaryConv2d
 from labc.train.functions import Add, Concat, Mean
-from labc.train.graph import EXACT, INPUT, Graph, Step, check_finite
+from labc.train.graph import EXACT, INPUT, Graph, Step
 from labc.train.integers import HIGH16, LOW16, SLOPE_BITS, Add16, Clip16, ConvSums, Pad, PRelu16, SumPool, Sums
 from labc.train.layers import BinaryLinear, ChannelLayer, Sign, signs
 from labc.train.modes import ACTIVATIONS, AVERAGES, Modes
@@ -28,7 +28,6 @@ def lower(graph: Graph, inputs: Tensor, modes: Modes, stream_steps: dict[str, fl
     uses = Counter(source for step in graph.steps() for source in step.inputs)
     lowering = Lowering(inputs, modes, stream_steps, uses)
     for step in graph.steps():
-        check_finite(step)
         write = _LAYERS.get(type(step.module))
         if write is None:
             raise LabcError(
@@ -250,6 +249,8 @@ def _concat(lowering: Lowering, step: Step, *values: Value) -> Value:
     extents = {tuple(value.sample.shape[2:]) for value in values}
     if len(extents) > 1:
         raise LabcError(f"{step.name}: joins {' and '.join(str(tuple(v.sample.shape)) for v in values)}; make height and width equal")
+    if any(value.element == "f32" for value in values) and step.name not in lowering.modes.stream:
+        values = tuple(lowering.number(value, name) for value, name in zip(values, _names(step), strict=True))
     if len({value.element for value in values}) > 1:
         if step.name not in lowering.modes.stream:
             kinds = ", ".join(value.element for value in values)
@@ -274,11 +275,20 @@ def _pad(lowering: Lowering, step: Step, value: Value) -> Value:
     return Value(*lowering.emit(step.name, Pad(pad.padding, int(pad.value)), value), "sign", -1, 1)
 
 
-def _float_linear(lowering: Lowering, step: Step, value: Value) -> Value:
+def _plain_linear(lowering: Lowering, step: Step, value: Value) -> Value:
     layer: Any = step.module
     check_width(step, layer.in_features, value.sample)
     if value.element == "u8" and value.node != INPUT:
         raise LabcError(f"{step.name}: Linear behind 8-bit activations; after a BinaryLinear and its ReLU use a BinaryLinear")
+    return Value(*lowering.emit(step.name, layer, lowering.number(value, step.name)), "f32")
+
+
+def _plain_conv(lowering: Lowering, step: Step, value: Value) -> Value:
+    layer: Any = step.module
+    if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        raise LabcError(f"{step.name}: padding {layer.padding!r} of {layer.padding_mode}; use a number of zeros")
+    if value.element == "u8" and value.node != INPUT:
+        raise LabcError(f"{step.name}: {type(layer).__name__} behind 8-bit activations; use a BinaryConv")
     return Value(*lowering.emit(step.name, layer, lowering.number(value, step.name)), "f32")
 
 
@@ -288,7 +298,9 @@ _LAYERS: dict[type[nn.Module], Callable[..., Value]] = {
     BinaryConv2d: _conv,
     Sign: _sign,
     nn.Flatten: _flatten,
-    nn.Linear: _float_linear,
+    nn.Linear: _plain_linear,
+    nn.Conv1d: _plain_conv,
+    nn.Conv2d: _plain_conv,
     Add: _add,
     Concat: _concat,
     nn.BatchNorm1d: _batch_norm,

@@ -15,9 +15,7 @@ from labc.train.convolution import BinaryConv1d, BinaryConv2d
 from labc.train.layers import BinaryLinear, Sign
 
 _BINARY_CONV = {1: BinaryConv1d, 2: BinaryConv2d}
-_FLOAT_CONV = {1: nn.Conv1d, 2: nn.Conv2d}
 _MAX_POOL = {1: nn.MaxPool1d, 2: nn.MaxPool2d}
-_BATCH_NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
 
 
 def _lab(model: nn.Module, lr: float) -> torch.optim.Optimizer:
@@ -45,12 +43,6 @@ def _binary_conv(number: int, axes: int, channels_in: int, channels_out: int, ke
     return {f"conv{number}": make(channels_in, channels_out, kernel, padding=kernel // 2, bias=False, batch_norm=True, pool=pooling)}
 
 
-def _float_conv(number: int, axes: int, channels_in: int, channels_out: int, kernel: int, pool: int) -> dict[str, nn.Module]:
-    pooling = {f"pool{number}": _MAX_POOL[axes](pool)} if pool > 1 else {}
-    conv = _FLOAT_CONV[axes](channels_in, channels_out, kernel, padding=kernel // 2, bias=False)
-    return {f"conv{number}": conv, **pooling, f"norm{number}": _BATCH_NORM[axes](channels_out, eps=1e-4)}
-
-
 def _sign(number: int) -> dict[str, nn.Module]:
     return {f"sign{number}": Sign()}
 
@@ -63,10 +55,11 @@ def _relu(number: int) -> dict[str, nn.Module]:
 class Method:
     """`layer(number, in, out)`, `conv(number, axes, in, out, kernel, pool)` and `activation(number)` give named modules;
     `optimizer(model, lr)` what trains them. A convolution keeps its input's extents; max pooling stands between it and its batch norm.
+    conv is None where the method has none that could be exported.
     """
 
     layer: Callable[[int, int, int], dict[str, nn.Module]]
-    conv: Callable[[int, int, int, int, int, int], dict[str, nn.Module]]
+    conv: Callable[[int, int, int, int, int, int], dict[str, nn.Module]] | None
     activation: Callable[[int], dict[str, nn.Module]]
     optimizer: Callable[[nn.Module, float], torch.optim.Optimizer]
 
@@ -77,7 +70,7 @@ METHODS: dict[str, Method] = {
     # loss-aware binarization, binary weights; 8-bit activations after training
     "lab": Method(_binary, _binary_conv, _relu, _lab),
     # full precision: float weights, ReLU, Adam; the baseline, not for the compiler
-    "fp": Method(_float, _float_conv, _relu, _adam),
+    "fp": Method(_float, None, _relu, _adam),
 }
 
 
@@ -86,6 +79,11 @@ def method(name: str) -> Method:
     if name not in METHODS:
         raise LabcError(f"--method {name}: no such method; choose one of {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def with_convolutions() -> list[str]:
+    """The methods that `convnet` takes."""
+    return [name for name, row in METHODS.items() if row.conv is not None]
 
 
 def mlp(name: str, widths: Sequence[int]) -> nn.Sequential:
@@ -111,10 +109,13 @@ def convnet(name: str, widths: Sequence[int], extents: Sequence[int], pools: Seq
     `pools` has one number for each convolution (1: no pooling; n: max pooling over n, or n×n), whose outputs have the widths that follow
     the first; then the values are flattened, and linear layers lead to the widths that are left. Convolutions are kernel (×kernel),
     an odd number, with zeros around the image; the order is convolution, pooling, batch norm, activation (the paper's).
-    Layers are named conv1, sign1 (or relu1), conv2, …, flatten, fc5, …; weights are drawn from torch's generator. Raises LabcError for
-    an unknown method, an even kernel, too few widths, a width below 1, and an image that the pools leave nothing of.
+    Layers are named conv1, sign1 (or relu1), conv2, …, flatten, fc5, …; weights are drawn from torch's generator. Raises LabcError for an
+    unknown method or one without convolutions, an even kernel, too few widths, a width below 1, and an image that the pools leave nothing
+    of.
     """
     row = method(name)
+    if row.conv is None:
+        raise LabcError(f"--method {name}: has no convolutions that can be exported; choose one of {', '.join(with_convolutions())}")
     axes, convolutions = len(extents), len(pools)
     if axes not in (1, 2) or kernel < 1 or kernel % 2 == 0:
         raise LabcError(f"extents {list(extents)}, kernel {kernel}: one or two extents, and an odd kernel")

@@ -8,8 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from labc.errors import LabcError
 from labc.train.fixedpoint import stream_step
-from labc.train.graph import Graph, check_input, trace
+from labc.train.graph import Graph, check_finite, check_input, trace
 from labc.train.integers import Requantize
 from labc.train.lowering import lower
 from labc.train.modes import Modes
@@ -46,6 +47,8 @@ def quantize(model: nn.Module, inputs: Tensor) -> Graph:
     graph = trace(model)
     if graph.lowered:
         return graph
+    for step in graph.steps():
+        check_finite(step)
     inputs = inputs.cpu()
     modes = Modes(graph)
     sample = inputs[: graph.chunk(inputs, _CALIBRATION_INPUTS, _CALIBRATION_ELEMENTS)] if modes.quantizes else inputs[:1]
@@ -62,6 +65,8 @@ def _stream_steps(graph: Graph, inputs: Tensor, modes: Modes) -> dict[str, float
         if name in modes.stream:
             stream = modes.stream[name]
             peaks[stream] = max(peaks[stream], float(value.abs().max()))
+            if not bool(torch.isfinite(value).all()):
+                raise LabcError(f"{name}: values that are added leave float32; look for a batch norm with a tiny variance or a huge gamma")
 
     graph.run(inputs, visit)
     return {stream: stream_step(peak) for stream, peak in peaks.items()}

@@ -37,7 +37,7 @@ class _Writer:
 
     def __init__(self, shapes: dict[str, tuple[int, ...]], dtype: torch.dtype, input_name: str) -> None:
         self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, onnx.TensorProto] = {}
+        self.constants: dict[str, onnx.TensorProto] = {}  # under the names they were asked for; their own may differ
         self.names = {input_name, OUTPUT}
         self.shapes, self.dtype, self.input_name = shapes, dtype, input_name
         self.values = {INPUT: input_name}  # what holds each step's output
@@ -67,17 +67,20 @@ class _Writer:
 
     def node(self, op: str, name: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """Append a node; returns its output, which has its name."""
-        output = name
-        while output in self.names:
-            output += "_"
-        self.names.add(output)
+        output = self.fresh(name)
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, domain=domain, **attributes))
         return output
 
     def constant(self, name: str, array: NDArray[np.generic]) -> str:
         if name not in self.constants:
-            self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
-            self.names.add(name)
+            self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(array), self.fresh(name))
+        return self.constants[name].name
+
+    def fresh(self, name: str) -> str:
+        """The name, or where a layer of the model has it already, the name with underscores."""
+        while name in self.names:
+            name += "_"
+        self.names.add(name)
         return name
 
     def scalar(self, value: float, dtype: type[np.floating]) -> str:
@@ -130,7 +133,7 @@ def _write_affine(writer: _Writer, step: Step) -> str:
     name, source = step.name.removesuffix(".affine"), writer.floats(step)
     scale, shift = writer.vector(f"{name}.s", module.scale, step), writer.vector(f"{name}.t", module.shift, step)
     # The constant first behind a Conv: onnxruntime multiplies a constant second operand into the convolution's weights, which rounds
-    # otherwise (ConvMulFusion; tests compare all levels of optimization).
+    # otherwise (ConvMulFusion of 1.32, measured: 5401 of 7680 values of a 3x3 layer differ; with the constant first none does).
     operands = (source, scale) if len(writer.shapes[step.name]) == 2 else (scale, source)
     return writer.node("Add", f"{name}.shift", writer.node("Mul", f"{name}.scale", *operands), shift)
 
@@ -226,6 +229,14 @@ def _write_linear(writer: _Writer, step: Step) -> str:
     return writer.node("Add", f"{step.name}.shift", value, writer.constant(f"{step.name}.bias", module.bias.float().detach().numpy()))
 
 
+def _write_plain_conv(writer: _Writer, step: Step) -> str:
+    module: Any = step.module
+    weight = writer.constant(f"{step.name}.weight", module.weight.float().detach().numpy())
+    bias = [] if module.bias is None else [writer.constant(f"{step.name}.bias", module.bias.float().detach().numpy())]
+    attributes: dict[str, Any] = {"strides": list(module.stride), "pads": [*module.padding] * 2, "dilations": list(module.dilation)}
+    return writer.node("Conv", step.name, writer.floats(step), weight, *bias, group=module.groups, **attributes)
+
+
 def _write_relu(writer: _Writer, step: Step) -> str:
     return writer.node("Relu", step.name, writer.floats(step))
 
@@ -257,6 +268,8 @@ _STEPS: dict[type[nn.Module], Callable[[_Writer, Step], str]] = {
     Concat: _write_concat,
     Pad: _write_pad,
     nn.Linear: _write_linear,
+    nn.Conv1d: _write_plain_conv,
+    nn.Conv2d: _write_plain_conv,
     nn.ReLU: _write_relu,
     nn.PReLU: _write_prelu,
     nn.Hardtanh: _write_hardtanh,

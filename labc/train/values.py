@@ -76,7 +76,7 @@ class Lowering:
         while name in self.names:
             name += "_"
         self.names.add(name)
-        step = Step(name, module.eval(), tuple(source.node for source in sources))
+        step = Step(name, module.eval().requires_grad_(False), tuple(source.node for source in sources))
         self.steps.append(step)
         return name, apply(step, [source.sample for source in sources])
 

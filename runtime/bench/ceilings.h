@@ -30,7 +30,7 @@ typedef uint64_t labc_stream_fn(const void *from, size_t bytes);
 labc_ceiling_fn labc_ceiling_sign_scalar, labc_ceiling_byte_scalar;
 labc_stream_fn labc_stream_scalar;
 #if defined(__x86_64__)
-labc_ceiling_fn labc_ceiling_sign_avx512, labc_ceiling_sign_avx512bw, labc_ceiling_byte_avx512bw;
+labc_ceiling_fn labc_ceiling_sign_avx512, labc_ceiling_plain_avx512, labc_ceiling_sign_avx512bw, labc_ceiling_byte_avx512bw;
 labc_ceiling_fn labc_ceiling_sign_avx2, labc_ceiling_byte_avx2;
 labc_stream_fn labc_stream_avx2;
 #endif

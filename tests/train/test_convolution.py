@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spelled import agree, images, operators, settle
+from spelled import agree, images, operators, runtime, settle
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -267,6 +267,22 @@ def test_concat_of_sums_of_different_scales_and_of_bytes(tmp_path: Path) -> None
     agree(tmp_path / "m.onnx", Join(False), (3, 8, 8))
 
 
+def test_concat_in_front_of_a_sign(tmp_path: Path) -> None:
+    class Join(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.tanh, self.sign = conv(2, 3, 4, batch_norm=True), conv(2, 3, 3), nn.Hardtanh(), Sign()
+            self.flatten, self.fc = nn.Flatten(), BinaryLinear(7 * 36, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.flatten(self.sign(torch.cat((self.tanh(self.a(x)), self.b(x)), 1))))
+
+    torch.manual_seed(0)
+    report = agree(tmp_path / "m.onnx", Join(), (3, 8, 8))
+    assert report.exact
+    assert not report.quantized
+
+
 @pytest.mark.parametrize("signs", [True, False])
 def test_it_trains(signs: bool) -> None:
     torch.manual_seed(0)
@@ -294,6 +310,15 @@ def test_it_trains(signs: bool) -> None:
     layer = model[0]
     assert float(layer.weight.detach().abs().max()) <= 1
     assert float(layer.alpha) != pytest.approx(float(layer.weight.detach().abs().mean()), rel=1e-6)
+
+
+class Kinds(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.sign = conv(2, 6, 4), Sign()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(torch.cat([self.sign(x), x], 1))
 
 
 class Shared(nn.Module):
@@ -350,6 +375,7 @@ def test_errors_of_the_layers(make: Callable[[], object], text: str) -> None:
         (nn.Sequential(conv(2, 3, 4), nn.Softmax(1)), "1: torch.nn.*Softmax cannot be exported; use BinaryLinear, BinaryConv1d"),
         (nn.Sequential(conv(2, 3, 4), nn.BatchNorm2d(5)), "1: "),
         (nn.Sequential(conv(2, 3, 4), Sign()), r"1: the network's output has shape \(1, 4, 6, 6\); it must end in float scores"),
+        (Kinds(), "cat: joins values of different kinds \\(sign, u8\\); put a Sign"),
         (Shared(), "average: it averages float values"),
     ],
 )
@@ -378,3 +404,17 @@ def test_evaluation_passes_a_gradient_to_the_input(enabled: bool) -> None:
         torch._C._set_mkldnn_enabled(before)
     assert x.grad is not None
     assert float(x.grad.abs().sum()) > 0
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+def test_plain_convolutions_are_counted(tmp_path: Path, axes: int) -> None:
+    torch.manual_seed(0)
+    make = nn.Conv1d if axes == 1 else nn.Conv2d
+    layers = [make(3, 6, 3, padding=1, bias=False), pool(axes), norm(axes, 6), nn.ReLU(), make(6, 4, 3, stride=2), nn.ReLU(), nn.Flatten()]
+    model, shape = settle(nn.Sequential(*layers, nn.Linear(4 * 2**axes, 5)), (3, *[11] * axes)), (3, *[11] * axes)
+    report = export(model, images(20, shape), tmp_path / "m.onnx")
+    assert not report.exact
+    assert not report.quantized
+    with torch.no_grad():
+        expected = model(images(20, shape).float()).numpy()
+    np.testing.assert_allclose(runtime(tmp_path / "m.onnx", images(20, shape), 99), expected, rtol=1e-3, atol=1e-3)

@@ -171,6 +171,22 @@ def test_the_report_s_loss_is_the_file_s(tmp_path: Path) -> None:
     assert report.changed_predictions == (written.argmax(1) != floats.argmax(1)).sum() > 0
 
 
+def test_layers_named_as_labc_s_own_constants(tmp_path: Path) -> None:
+    model = nn.Sequential()
+    for name, layer in {
+        "one": BinaryLinear(6, 4),
+        "a": Sign(),
+        "scores": BinaryLinear(4, 4),
+        "b": Sign(),
+        "input": BinaryLinear(4, 3),
+    }.items():
+        model.add_module(name, layer)
+    model.eval()
+    export(model, pixels(5, 6), tmp_path / "m.onnx")
+    with torch.no_grad():
+        assert np.array_equal(bits(scores(tmp_path / "m.onnx", pixels(9, 6))), bits(model(pixels(9, 6)).numpy()))
+
+
 def test_int8_input(tmp_path: Path) -> None:
     model = network("lab2", [10, 6, 3], [1.0])
     images = torch.randint(-128, 128, (20, 10), dtype=torch.int8)

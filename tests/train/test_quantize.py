@@ -195,3 +195,10 @@ def test_needs_quantizing() -> None:
     for model, needed in cases:
         assert needs_quantizing(trace(model)) == needed
     assert needs_quantizing(quantize(trained(), pixels(50, 64)))
+
+
+def test_it_is_frozen_and_the_model_is_not() -> None:
+    model = nn.Sequential(BinaryLinear(4, 4), nn.PReLU(4), Sign(), BinaryLinear(4, 2))
+    steps = quantize(model, pixels(5, 4))
+    assert not steps(pixels(5, 4)).requires_grad
+    assert all(parameter.requires_grad for name, parameter in model.named_parameters() if "alpha" not in name)

@@ -205,6 +205,13 @@ class Shapes(nn.Module):
         return self.a(x) + self.b(x)
 
 
+def broken(gamma: float, variance: float = 1.0) -> nn.Module:
+    model = Residual(prelu)
+    model.body[1].conv.gamma.data.fill_(gamma)
+    model.body[1].conv.running_var.fill_(variance)
+    return model
+
+
 def steep() -> nn.Module:
     model = Residual(prelu)
     model.body[1].activation.weight.data[2] = -1.5
@@ -217,6 +224,9 @@ def steep() -> nn.Module:
         (Residual(prelu, last=nn.Identity()), (3, 8, 8), "fc: its input is float; put a Sign or, after a BinaryLinear, a ReLU before it"),
         (Residual(prelu, last=nn.Hardtanh()), (3, 8, 8), "fc: its input is float; put a Sign"),
         (steep(), (3, 8, 8), "body.1.activation: a slope of -1.5; 16-bit activations take slopes from -1 to 1"),
+        (broken(float("nan")), (3, 8, 8), "body.1.conv.gamma: 12 of 12 values are NaN"),
+        (broken(3e38, 0.0), (3, 8, 8), "body.1.conv: values that are added leave float32"),
+        (broken(1.0, -1.0), (3, 8, 8), "body.1.conv: values that are added leave float32"),
         (Float(), (4,), "a: it adds or bends float values; put a binary layer"),
         (Shapes(), (4,), r"add: Add cannot take \(1, 4\), \(1, 1\) .*make their shapes fit"),
         (Residual(prelu), (3, 7, 7), "body.1.add_1: .*make their shapes fit"),

@@ -104,6 +104,8 @@ def train(
     """`labc.train.recipes.run` behind its argument checks; see there."""
     start, began = time.perf_counter(), time.time_ns()
     method = methods.method(method_name)
+    if method_name not in recipe.lr:
+        raise LabcError(f"--method {method_name}: {recipe.name} is not trained with it; choose one of {', '.join(recipe.lr)}")
     widths = recipe.scaled(width, width_multiplier)
     epochs = epochs or recipe.epochs
     facts = {"format": checkpoints.FORMAT, "recipe": recipe.name, "method": method_name, "widths": widths, "seed": seed, "split": split}
@@ -174,6 +176,7 @@ def _finish(
         recipe=recipe.name,
         method=facts["method"],
         widths=facts["widths"],
+        images=[len(data.train), len(data.validation), len(data.test)],
         epochs=epochs,
         seed=facts["seed"],
         split=facts["split"],

@@ -65,13 +65,14 @@ class TrainResult:
     """What a run did; plain values only (`data()` for JSON, `str()` for people). Accuracies are fractions of 1, of the checkpoint that is
     best on validation.
 
-    `quantized_*`: with the 8-bit activations of the exported file, None where it has none. `test_inputs`: the test images as a .npy
-    file, for `labc check --inputs`. `seconds`: training and export.
+    `images`: how many train, validate and test. `quantized_*`: with the 8-bit activations of the exported file, None where it has none.
+    `test_inputs`: the test images as a .npy file, for `labc check --inputs`. `seconds`: training and export.
     """
 
     recipe: str
     method: str
     widths: list[int]
+    images: list[int]
     epochs: int
     seed: int
     split: int
@@ -96,13 +97,15 @@ class TrainResult:
 
     def __str__(self) -> str:
         widths = "-".join(str(width) for width in self.widths)
+        training, validation, test = self.images
         lines = [
             f"{self.recipe} {widths}, {self.method}, seed {self.seed}, {self.seconds:.0f} s",
+            f"{training} inputs to train, {validation} to validate, {test} to test",
             f"epoch {self.best_epoch} of {self.epochs} is the best on validation",
             f"validation {self.validation_accuracy:.2%}, test {self.test_accuracy:.2%}",
         ]
         if self.quantized_validation_accuracy is not None and self.quantized_test_accuracy is not None:
-            validation, test = self.quantized_validation_accuracy, self.quantized_test_accuracy
-            lines.append(f"with the file's 8-bit activations: validation {validation:.2%}, test {test:.2%}")
+            quantized = self.quantized_validation_accuracy, self.quantized_test_accuracy
+            lines.append("with the file's 8-bit activations: validation {:.2%}, test {:.2%}".format(*quantized))
         lines += [f"{self.binary_weights} binary weights, {self.float_parameters} float parameters", self.export]
         return "\n".join([*lines, f"logs: {self.metrics}; checkpoints: {self.best_checkpoint}, {self.last_checkpoint}"])
