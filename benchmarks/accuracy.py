@@ -1,7 +1,10 @@
 """Test accuracy of the recipes, by the protocol that stands in each recipe's docstring.
 
-    python benchmarks/accuracy.py digits                # 5 splits × 3 seeds × lab2, lab, fp: about 6 minutes on two cores
-    python benchmarks/accuracy.py mnist --data DIR      # width 512, 12 epochs, 3 seeds × lab2, lab, fp
+    python benchmarks/accuracy.py digits                        # 5 splits × 3 seeds × lab2, lab, fp: about 6 minutes on two cores
+    python benchmarks/accuracy.py mnist --data DIR              # width 512, 12 epochs, 3 seeds × lab2, lab, fp
+    python benchmarks/accuracy.py mnist-cnn --data DIR          # 3 seeds × lab2
+    python benchmarks/accuracy.py keywords --data FILE.tar.gz   # 3 seeds × lab2
+    python benchmarks/accuracy.py cifar-subset --data DIR       # an eighth of the width, 15 epochs, 1 seed × lab2, lab
     python benchmarks/accuracy.py digits --method lab2 --json digits-lab2.json
 
 Prints mean ± standard deviation (over runs, n − 1) of the checkpoint that is best on validation. "exported" is what the ONNX file
@@ -15,9 +18,10 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -25,30 +29,35 @@ from rich.table import Table
 from labc.errors import LabcError
 from labc.train.recipes import TrainResult, run
 
-METHODS = ("lab2", "lab", "fp")
-SEEDS = range(3)
-SPLITS = range(5)
-MNIST_WIDTH, MNIST_EPOCHS = 512, 12
+
+@dataclass(frozen=True)
+class Protocol:
+    """Which runs of a recipe make a result."""
+
+    recipe: str
+    methods: Sequence[str] = ("lab2",)
+    seeds: Sequence[int] = range(3)
+    splits: Sequence[int] = (0,)
+    options: dict[str, Any] = field(default_factory=dict)
 
 
-def runs(arguments: argparse.Namespace) -> Iterable[TrainResult]:
-    for method in arguments.method or METHODS:
-        for split in SPLITS if arguments.data_set == "digits" else (0,):
-            for seed in SEEDS:
+PROTOCOLS = {
+    "digits": Protocol("digits-mlp", ("lab2", "lab", "fp"), splits=range(5)),
+    "mnist": Protocol("mnist-mlp", ("lab2", "lab", "fp"), options={"width": 512, "epochs": 12}),
+    "mnist-cnn": Protocol("mnist-cnn"),
+    "keywords": Protocol("keywords"),
+    "cifar-subset": Protocol("cifar-vgg", ("lab2", "lab"), range(1), options={"width_multiplier": 0.125, "epochs": 15}),
+}
+
+
+def runs(protocol: Protocol, methods: Sequence[str], data: Path | None) -> Iterable[TrainResult]:
+    for method in methods:
+        for split in protocol.splits:
+            for seed in protocol.seeds:
                 with tempfile.TemporaryDirectory() as out:
-                    if arguments.data_set == "digits":
-                        yield run("digits-mlp", method=method, seed=seed, split=split, out=out, progress=False)
-                    else:
-                        yield run(
-                            "mnist-mlp",
-                            method=method,
-                            seed=seed,
-                            epochs=MNIST_EPOCHS,
-                            width=MNIST_WIDTH,
-                            data=arguments.data,
-                            out=out,
-                            progress=False,
-                        )
+                    yield run(
+                        protocol.recipe, method=method, seed=seed, split=split, data=data, out=out, progress=False, **protocol.options
+                    )
 
 
 def exported(result: TrainResult) -> float:
@@ -78,14 +87,15 @@ def table(results: list[TrainResult]) -> Table:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data_set", choices=("digits", "mnist"))
-    parser.add_argument("--method", action="append", choices=METHODS, help="only this method (repeatable)")
-    parser.add_argument("--data", type=Path, help="directory of the four MNIST files; without it they are fetched once")
+    parser.add_argument("data_set", choices=tuple(PROTOCOLS))
+    parser.add_argument("--method", action="append", choices=("lab2", "lab", "fp"), help="only this method (repeatable)")
+    parser.add_argument("--data", type=Path, help="the data set's folder, or file; mnist without it is fetched once")
     parser.add_argument("--json", type=Path, help="write every run's result there")
     arguments = parser.parse_args()
+    protocol = PROTOCOLS[arguments.data_set]
     results: list[TrainResult] = []
     try:
-        for result in runs(arguments):
+        for result in runs(protocol, arguments.method or protocol.methods, arguments.data):
             results.append(result)
             line = f"{result.method} split {result.split} seed {result.seed}: {exported(result):.4f} ({result.seconds:.1f} s)"
             print(line, file=sys.stderr, flush=True)

@@ -178,17 +178,7 @@ void labc_byte_matvec_threshold_cortexm(const uint8_t *restrict x, uint32_t offs
     for (uint32_t n = 0; n < rows; n += SOME_ROWS) {
         const uint32_t some = rows - n < SOME_ROWS ? rows - n : SOME_ROWS;
         byte_sums(x, offset, w, inputs, some, s->sums, s);
-        for (uint32_t i = 0; i < some; i += 32) {
-            const uint32_t signs_here = some - i < 32 ? some - i : 32;
-            uint32_t signs = 0;
-            for (uint32_t j = 0; j < signs_here; ++j) {
-                /* sum - threshold, whose sign bit is sum < threshold */
-                uint32_t below = (uint32_t)(s->sums[i + j] - *thresholds++);
-                OPAQUE(below);
-                signs = signs >> 1 | (~below & UINT32_C(0x80000000));
-            }
-            *y++ = signs >> (32 - signs_here);
-        }
+        sign_sums(s->sums, thresholds + n, some, y + n / 32);
         w += some * words;
     }
 }

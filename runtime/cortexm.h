@@ -177,7 +177,7 @@ INLINE int64_t product_of(int32_t a, int32_t b)
 
 #endif
 
-/* Bit n of y = sums[n] >= thresholds[n], for up to 2^31 rows. */
+/* Bit n of y = sums[n] >= thresholds[n]. */
 INLINE void sign_sums(const int32_t *restrict sums, const int32_t *restrict thresholds, uint32_t rows, uint32_t *restrict y)
 {
     for (uint32_t i = 0; i < rows; i += 32) {

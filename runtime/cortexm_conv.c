@@ -6,12 +6,13 @@
 /* ---- signs times signs ---- */
 
 /*
- * What an output pixel sees is gathered once, and compared with every row of weights. In a row, the weights of its taps are `runs` runs
- * of `run` words: one if no column is missing, else one per kernel row, `gap` words apart.
+ * What an output pixel sees is gathered once, and compared with every row of weights. In a row, the weights of its taps are one run of
+ * words if no column is missing, else one per kernel row, `gap` words apart.
  */
 typedef struct {
     const uint32_t *patch, *end;
-    uint32_t run, gap;
+    uint32_t one, two, fours; /* words of a run: its length's bit 0, bit 1, and the others */
+    uint32_t gap;
     uint32_t first;  /* where in a row of weights the first run begins */
     uint32_t inside; /* products */
 } view;
@@ -32,33 +33,34 @@ NOT_INLINE void look(view *v, const uint32_t *x, const labc_window *window, uint
     }
     v->end = patch;
     v->inside = kernel_rows * columns * window->channels;
-    v->run = columns * words;
     v->gap = (window->kernel_width - columns) * words;
     v->first = (s.rows.first * window->kernel_width + s.columns.first) * words;
-    if (v->gap == 0) {
-        v->run *= kernel_rows;
-    }
     if (v->inside == 0) {
-        v->run = v->first = 0;
+        v->first = 0;
     }
+    const uint32_t run = v->inside == 0 ? 0 : columns * words * (v->gap == 0 ? kernel_rows : 1);
+    v->one = run & 1;
+    v->two = run & 2;
+    v->fours = run & ~UINT32_C(3);
 }
 
 /*
- * Columns of bits count as in differences, with the digits ones and twos kept and each carry into the fours counted, four words at a
- * time. Small blocks: windows are short, and at a border they are shorter. `count` is a multiple of 4; x and w move on.
+ * Columns of bits count as in differences, but four words at a time, with the digits ones and twos kept and each carry into the fours
+ * counted: windows are short, at a border they are shorter, and a run may begin at any state of the digits. x moves on to `end`.
  */
 typedef struct {
     const uint32_t *x, *w;
     uint32_t ones, twos, fours;
 } counter;
 
-#if defined(__thumb2__)
-
-/* Four words at p, in pairs: a load each for compilers that would make two. */
+/* Four words at p. */
 typedef struct {
     uint32_t a, b, c, d;
 } four;
 
+#if defined(__thumb2__)
+
+/* One load for two words, where compilers would make two. */
 INLINE four load(const uint32_t *p)
 {
     typedef const uint32_t words[4];
@@ -67,6 +69,18 @@ INLINE four load(const uint32_t *p)
     __asm__("ldrd %0, %1, [%2, #8]" : "=&r"(v.c), "=&r"(v.d) : "r"(p), "m"(*(words *)p));
     return v;
 }
+
+#elif defined(__OPTIMIZE_SIZE__)
+
+INLINE four load(const uint32_t *p)
+{
+    const four v = {p[0], p[1], p[2], p[3]};
+    return v;
+}
+
+#endif
+
+#if defined(__thumb2__) || defined(__OPTIMIZE_SIZE__) /* with -Os gcc leaves Thumb-1 none of the upper registers */
 
 INLINE void count_fours(counter *c, const uint32_t *end)
 {
@@ -87,8 +101,8 @@ INLINE void count_fours(counter *c, const uint32_t *end)
 /* ldmia loads and moves the pointer on. */
 INLINE void count_fours(counter *c, const uint32_t *end)
 {
-    uint32_t free;
-        __asm__(".syntax unified\n"
+    uint32_t carries;
+    __asm__(".syntax unified\n"
                 "1:\n\t"
                 "ldmia %[x]!, {r4, r5}\n\t"
                 "ldmia %[w]!, {r6}\n\t"
@@ -101,17 +115,19 @@ INLINE void count_fours(counter *c, const uint32_t *end)
                 "bics r5, r4\n\t"
                 "eors r5, %[ones]\n\t"
                 "eors %[ones], r4\n\t"
-                "ldmia %[x]!, {r4, r6}\n\t"
-                "ldmia %[w]!, {%[free]}\n\t"
-                "eors r4, %[free]\n\t"
-                "ldmia %[w]!, {%[free]}\n\t"
-                "eors r6, %[free]\n\t"
-                "eors r4, %[ones]\n\t" /* full_add(ones, r4, r6): the carries to r6 */
-                "eors r6, %[ones]\n\t"
+                "mov %[carries], r5\n\t"
+                "ldmia %[x]!, {r4, r5}\n\t"
+                "ldmia %[w]!, {r6}\n\t"
                 "eors r4, r6\n\t"
-                "bics r6, r4\n\t"
-                "eors r6, %[ones]\n\t"
+                "ldmia %[w]!, {r6}\n\t"
+                "eors r5, r6\n\t"
+                "eors r4, %[ones]\n\t" /* the same */
+                "eors r5, %[ones]\n\t"
+                "eors r4, r5\n\t"
+                "bics r5, r4\n\t"
+                "eors r5, %[ones]\n\t"
                 "eors %[ones], r4\n\t"
+                "mov r6, %[carries]\n\t"
                 "eors r5, %[twos]\n\t" /* full_add(twos, r5, r6): the carries to r6 */
                 "eors r6, %[twos]\n\t"
                 "eors r5, r6\n\t"
@@ -141,7 +157,7 @@ INLINE void count_fours(counter *c, const uint32_t *end)
                 ".balign 4\n\t"
                 ".ltorg\n"
                 "2:"
-                : [x] "+l"(c->x), [w] "+l"(c->w), [ones] "+l"(c->ones), [twos] "+l"(c->twos), [fours] "+h"(c->fours), [free] "=&l"(free)
+                : [x] "+l"(c->x), [w] "+l"(c->w), [ones] "+l"(c->ones), [twos] "+l"(c->twos), [fours] "+h"(c->fours), [carries] "=&h"(carries)
                 : [end] "h"(end)
                 : "r4", "r5", "r6", "cc", "memory");
 }
@@ -150,34 +166,33 @@ INLINE void count_fours(counter *c, const uint32_t *end)
 
 /*
  * How many bits of the patch differ from the row of weights whose first run is at w. What a run has over fours comes first: of the
- * first run there is little to add to. Not inline: it needs all registers.
+ * first run there is little to add to.
  */
-NOT_INLINE uint32_t differing(const view *v, const uint32_t *w)
+INLINE uint32_t differing(const view *v, const uint32_t *w)
 {
-    const uint32_t run = v->run;
     counter c = {v->patch, w, 0, 0, 0};
 #define DIFFERENCE() (*c.x++ ^ *c.w++)
-    if (run & 1) {
+    if (v->one) {
         c.ones = DIFFERENCE();
     }
-    if (run & 2) {
+    if (v->two) {
         const uint32_t d = DIFFERENCE();
         c.twos = full_add(&c.ones, d, DIFFERENCE());
     }
     for (;;) {
-        if (run > 3) {
-            count_fours(&c, c.x + (run & ~UINT32_C(3)));
+        if (v->fours) {
+            count_fours(&c, c.x + v->fours);
         }
         if (c.x == v->end) {
             break;
         }
         c.w += v->gap;
-        if (run & 3) {
+        if (v->one | v->two) {
             uint32_t twos_a = 0, twos_b = 0;
-            if (run & 1) {
+            if (v->one) {
                 twos_a = half_add(&c.ones, DIFFERENCE());
             }
-            if (run & 2) {
+            if (v->two) {
                 const uint32_t d = DIFFERENCE();
                 twos_b = full_add(&c.ones, d, DIFFERENCE());
             }
@@ -362,7 +377,7 @@ NOT_INLINE uint32_t *make_pair_table(const uint32_t *restrict x, uint32_t *restr
 #define ADD(more) "add r3, %[" more "]\n\tadd r4, %[" more "]\n\tadd r5, %[" more "]\n\tadd r6, %[" more "]\n\t" STORE
     __asm__(".syntax unified\n\t" STORE ADD("c") ADD("d") ADD("c") ADD("e") ADD("c") ADD("d") ADD("c")
             : [to] "+l"(to), "+r"(none), "+r"(first), "+r"(second), "+r"(both)
-            : [c] "r"(c), [d] "r"(d), [e] "r"(e)
+            : [c] "l"(c), [d] "l"(d), [e] "h"(e)
             : "cc", "memory");
 #undef STORE
 #undef ADD
@@ -477,7 +492,7 @@ NOT_INLINE void pair_sums(source *s, uint32_t i, uint32_t j, const uint32_t *w, 
 }
 
 /*
- * The signs of a pair of pixels whose inputs fit one word. With HALVES added to a pair of sums less thresholds, nothing is borrowed,
+ * The signs of a pair of pixels with few inputs: `count` tables of them. With HALVES added to a pair of sums less thresholds, nothing is borrowed,
  * and the top bit of each half is 1 where sum >= threshold.
  */
 INLINE void pair_signs(const pair_scratch *s, const uint32_t *restrict w, const int32_t *restrict thresholds, uint32_t rows, uint32_t *a,
@@ -503,19 +518,14 @@ INLINE void pair_signs(const pair_scratch *s, const uint32_t *restrict w, const 
     }
 }
 
-NOT_INLINE void signs_of_9(const pair_scratch *s, const uint32_t *w, const int32_t *thresholds, uint32_t rows, uint32_t *a, uint32_t *b)
+NOT_INLINE void signs_of_10(const pair_scratch *s, const uint32_t *w, const int32_t *thresholds, uint32_t rows, uint32_t *a, uint32_t *b)
 {
     pair_signs(s, w, thresholds, rows, a, b, 2);
 }
 
-NOT_INLINE void signs_of_27(const pair_scratch *s, const uint32_t *w, const int32_t *thresholds, uint32_t rows, uint32_t *a, uint32_t *b)
+NOT_INLINE void signs_of_30(const pair_scratch *s, const uint32_t *w, const int32_t *thresholds, uint32_t rows, uint32_t *a, uint32_t *b)
 {
     pair_signs(s, w, thresholds, rows, a, b, 6);
-}
-
-NOT_INLINE void signs_of_32(const pair_scratch *s, const uint32_t *w, const int32_t *thresholds, uint32_t rows, uint32_t *a, uint32_t *b)
-{
-    pair_signs(s, w, thresholds, rows, a, b, 7);
 }
 
 void labc_byte_conv_sums_cortexm(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, const labc_window *restrict window,
@@ -543,10 +553,10 @@ void labc_byte_conv_threshold_cortexm(const uint8_t *restrict x, uint32_t offset
             const uint32_t pair = j + 1 < window->out_width;
             uint32_t *const first = y, *const second = y + pair * out_words;
             y = second + out_words;
-            if (words == 1) {
+            if (inputs <= 30) {
                 begin(&s, i, j);
                 make_tables(&s, inputs, t);
-                (inputs <= 2 * FIELD ? signs_of_9 : inputs <= 6 * FIELD ? signs_of_27 : signs_of_32)(t, w, thresholds, rows, first, second);
+                (inputs <= 10 ? signs_of_10 : signs_of_30)(t, w, thresholds, rows, first, second);
                 continue;
             }
             for (uint32_t n = 0; n < rows; n += PAIR_ROWS) {

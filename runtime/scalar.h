@@ -44,7 +44,23 @@ static inline chunk difference(const uint32_t *x, const uint32_t *w)
 
 #endif
 
-enum { CHUNK_WORDS = sizeof(chunk) / 4 };
+enum { CHUNK_WORDS = sizeof(chunk) / 4, CHUNK_HALVES = sizeof(chunk) / 2 };
+
+/* The same 16 bits in each place. */
+#define HALVES(value) (BYTES(1) / 257 * (value))
+
+/*
+ * The larger of unsigned numbers in fields of a chunk, `bits` each with the top bit in `tops`. Where a has that bit set and b not, the
+ * difference of the others does not borrow from the next field: so a is larger if its own top bit is and b's is not, or, where both are
+ * the same, if the difference leaves it set. Arithmetic on fields, so no compiler makes a branch of it.
+ */
+static inline chunk larger_of_fields(chunk a, chunk b, chunk tops, uint32_t bits)
+{
+    const chunk difference = (a | tops) - (b & ~tops);
+    const chunk reached = ((a & ~b) | (~(a ^ b) & difference)) & tops;
+    const chunk mask = reached | (reached - (reached >> (bits - 1)));
+    return b ^ ((a ^ b) & mask);
+}
 
 /* Where the processor counts bits itself: x86, RISC-V, Power, WebAssembly, and 64-bit Arm by way of its vector registers. */
 #if defined(__POPCNT__) || defined(__riscv_zbb) || defined(_ARCH_PWR7) || defined(__wasm__) || \
@@ -81,23 +97,22 @@ static inline chunk popcounts_of_nibbles(chunk v)
     return (v & BYTES(0x33)) + ((v >> 2) & BYTES(0x33));
 }
 
-/* At most 64: the sum of its at most 8 per byte fits a byte. Multiplying by 1 + 2^8 + 2^16 + ... puts it into the top one. */
-static inline uint32_t popcount(chunk v)
+/* Of fields of at most 12: at most 24 per byte, and 192 in all, which fits one. Multiplying by 1 + 2^8 + 2^16 + ... puts it into the top one. */
+static inline uint32_t sum_of_nibbles(chunk v)
 {
-    v = popcounts_of_nibbles(v);
-    return (uint32_t)((((v + (v >> 4)) & BYTES(0x0f)) * BYTES(1)) >> (8 * sizeof v - 8));
+    return (uint32_t)((((v & BYTES(0x0f)) + ((v >> 4) & BYTES(0x0f))) * BYTES(1)) >> (8 * sizeof v - 8));
 }
 
-/*
- * popcount(ones) + 2 popcount(twos) + 4 popcount(fours). Ones and twos are added while they fit 4 bits, at most 12; with the fours a byte
- * has at most 24 + 4 * 8, and their sum, which no longer fits a byte, is formed in fields of 16.
- */
-static inline uint32_t weighted(chunk ones, chunk twos, chunk fours)
+static inline uint32_t popcount(chunk v)
 {
-    const chunk low = popcounts_of_nibbles(ones) + 2 * popcounts_of_nibbles(twos), high = popcounts_of_nibbles(fours);
-    const chunk bytes = (low & BYTES(0x0f)) + ((low >> 4) & BYTES(0x0f)) + 4 * ((high + (high >> 4)) & BYTES(0x0f));
-    const chunk every_other = BYTES(1) / 257, pairs = (bytes & (every_other * 255)) + ((bytes >> 8) & (every_other * 255));
-    return (uint32_t)((pairs * every_other) >> (8 * sizeof pairs - 16));
+    return sum_of_nibbles(popcounts_of_nibbles(v));
+}
+
+/* popcount(ones) + 2 popcount(twos) + 4 popcount(fours) + 8 popcount(eights). Two fit a field of 4 bits together: at most 4 + 2 * 4. */
+static inline uint32_t weighted(chunk ones, chunk twos, chunk fours, chunk eights)
+{
+    return sum_of_nibbles(popcounts_of_nibbles(ones) + 2 * popcounts_of_nibbles(twos)) +
+           4 * sum_of_nibbles(popcounts_of_nibbles(fours) + 2 * popcounts_of_nibbles(eights));
 }
 
 /* A full adder per bit: the sum bits of *sum + b + c stay in *sum, the carries (majority of the three) are returned. */
@@ -117,39 +132,42 @@ static inline chunk carry_save(chunk *sum, chunk b, chunk c)
  */
 static inline uint32_t disagreements(const uint32_t *restrict x, const uint32_t *restrict w, uint32_t words)
 {
-    const uint32_t chunks = words / CHUNK_WORDS;
-    chunk ones = 0, twos = 0, fours = 0;
-    uint32_t eights = 0;
-#define DIFFERENCE(j) difference(x + (j) * CHUNK_WORDS, w + (j) * CHUNK_WORDS)
-#define NEXT(j) (x += (j) * CHUNK_WORDS, w += (j) * CHUNK_WORDS)
+    const uint32_t chunks = words / CHUNK_WORDS, whole = chunks * CHUNK_WORDS;
+    chunk ones = 0, twos = 0, fours = 0, eights = 0;
+    uint32_t count = 0, i = 0;
+#define DIFFERENCE(j) difference(x + i + (j) * CHUNK_WORDS, w + i + (j) * CHUNK_WORDS)
     if (chunks % 2 != 0) {
         ones = DIFFERENCE(0);
-        NEXT(1);
+        i = CHUNK_WORDS;
     }
     if (chunks / 2 % 2 != 0) {
         twos = carry_save(&ones, DIFFERENCE(0), DIFFERENCE(1));
-        NEXT(2);
+        i += 2 * CHUNK_WORDS;
     }
     if (chunks / 4 % 2 != 0) {
         const chunk twos_a = carry_save(&ones, DIFFERENCE(0), DIFFERENCE(1));
         const chunk twos_b = carry_save(&ones, DIFFERENCE(2), DIFFERENCE(3));
         fours = carry_save(&twos, twos_a, twos_b);
-        NEXT(4);
+        i += 4 * CHUNK_WORDS;
     }
-    for (uint32_t i = chunks / 8; i > 0; --i, NEXT(8)) {
+    while (i < whole) {
         const chunk twos_a = carry_save(&ones, DIFFERENCE(0), DIFFERENCE(1));
         const chunk twos_b = carry_save(&ones, DIFFERENCE(2), DIFFERENCE(3));
         const chunk fours_a = carry_save(&twos, twos_a, twos_b);
         const chunk twos_c = carry_save(&ones, DIFFERENCE(4), DIFFERENCE(5));
         const chunk twos_d = carry_save(&ones, DIFFERENCE(6), DIFFERENCE(7));
         const chunk fours_b = carry_save(&twos, twos_c, twos_d);
-        eights += popcount(carry_save(&fours, fours_a, fours_b));
+        eights = carry_save(&fours, fours_a, fours_b);
+        i += 8 * CHUNK_WORDS;
+        if (i < whole) {
+            count += 8 * popcount(eights);
+            eights = 0;
+        }
     }
 #undef DIFFERENCE
-#undef NEXT
-    uint32_t count = 8 * eights + weighted(ones, twos, fours);
-    for (uint32_t i = words % CHUNK_WORDS; i > 0; --i) {
-        count += popcount(*x ^ labc_flash_u32(w)); /* the one word that is no chunk */
+    count += weighted(ones, twos, fours, eights);
+    if (whole < words) {
+        count += popcount(x[whole] ^ labc_flash_u32(w + whole)); /* the one word that is no chunk */
     }
     return count;
 }
@@ -172,6 +190,16 @@ static inline uint32_t at_least(int32_t a, int32_t b)
     return (opaque((uint32_t)(a - b)) >> 31) ^ 1;
 }
 
+#if UINTPTR_MAX > 0xffffffff || defined(__x86_64__) || defined(__wasm__)
+
+/* a b, exact: one instruction. */
+static inline int64_t product_of(int32_t a, int32_t b)
+{
+    return (int64_t)a * b;
+}
+
+#else
+
 /*
  * a b, exact, from the four products of 16-bit halves: where there is no 32 x 32 -> 64 bit instruction (Cortex-M0), gcc's
  * library function branches on a carry. Read as unsigned, a negative a is a + 2^32, which adds 2^32 b to the product; that is
@@ -188,6 +216,8 @@ static inline int64_t product_of(int32_t a, int32_t b)
     const uint32_t excess = ((0 - opaque(ua >> 31)) & ub) + ((0 - opaque(ub >> 31)) & ua);
     return (int64_t)((uint64_t)(high - excess) << 32 | low);
 }
+
+#endif
 
 /* min(max(v, 0) >> shift, 255) for |v| < 2^52. A borrow out of bit 63 says which bound is passed, and becomes a mask. */
 static inline uint8_t requantize(int64_t v, uint32_t shift)

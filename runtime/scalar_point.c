@@ -92,17 +92,53 @@ void labc_sum_requantize_word_scalar(const int32_t *restrict x, const int32_t *r
     }
 }
 
+/*
+ * Fields of 16 bits added without a carry from one into the next. Where both have one sign and the sum another, it is the last number
+ * on that side: 0x7fff, and one more, 0x8000, for negative ones.
+ */
+static inline void add_fields(const int16_t *a, const int16_t *b, uint32_t bytes, int16_t *y)
+{
+    const chunk tops = HALVES(0x8000);
+    chunk u = 0, v = 0;
+    __builtin_memcpy(&u, a, bytes);
+    __builtin_memcpy(&v, b, bytes);
+    const chunk sum = ((u & ~tops) + (v & ~tops)) ^ ((u ^ v) & tops);
+    const chunk over = ~(u ^ v) & (u ^ sum) & tops;
+    const chunk mask = over | (over - (over >> 15)), last = HALVES(0x7fff) + ((u & tops) >> 15);
+    v = sum ^ ((sum ^ last) & mask);
+    __builtin_memcpy(y, &v, bytes);
+}
+
 void labc_word_add_scalar(const int16_t *a, const int16_t *b, uint32_t count, int16_t *y)
 {
-    for (uint32_t i = 0; i < count; ++i) {
-        y[i] = (int16_t)clip((int32_t)a[i] + b[i], INT16_MIN, INT16_MAX);
+    uint32_t i = 0;
+    for (; count - i >= CHUNK_HALVES; i += CHUNK_HALVES) {
+        add_fields(a + i, b + i, sizeof(chunk), y + i);
     }
+    for (; i < count; ++i) {
+        add_fields(a + i, b + i, 2, y + i);
+    }
+}
+
+/* The larger of x and low, and of that and high the smaller: of the complements the larger. All with the top bit turned over. */
+static inline void clip_fields(const int16_t *x, chunk low, chunk high, uint32_t bytes, int16_t *y)
+{
+    const chunk tops = HALVES(0x8000);
+    chunk v = 0;
+    __builtin_memcpy(&v, x, bytes);
+    v = ~larger_of_fields(~larger_of_fields(v ^ tops, low, tops, 16), ~high, tops, 16) ^ tops;
+    __builtin_memcpy(y, &v, bytes);
 }
 
 void labc_word_clip_scalar(const int16_t *x, int32_t low, int32_t high, uint32_t count, int16_t *y)
 {
-    for (uint32_t i = 0; i < count; ++i) {
-        y[i] = (int16_t)clip(x[i], low, high);
+    const chunk lows = HALVES((chunk)(low + 32768)), highs = HALVES((chunk)(high + 32768));
+    uint32_t i = 0;
+    for (; count - i >= CHUNK_HALVES; i += CHUNK_HALVES) {
+        clip_fields(x + i, lows, highs, sizeof(chunk), y + i);
+    }
+    for (; i < count; ++i) {
+        clip_fields(x + i, lows, highs, 2, y + i);
     }
 }
 

@@ -7,11 +7,12 @@ import struct
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from labc import emulator, toolchain
 from labc import kernels as tables
+from labc import machines as places
 from labc import target as targets
 from labc.check import Status, Verdict
 from labc.errors import LabcError
@@ -28,15 +29,17 @@ _OPS = ("sign", "byte", "affine", "conv", "pool", "point")
 # The files of runtime/check that every check is compiled from.
 SOURCES = ("check_kernels", *(f"check_{name}" for name in _OPS), "support", "images", "faults", "faults_images")
 _CALLED = ("kernel_count", "kernel", "fault_count", "fault", "fault_stops")
-_READ = ("blocks", "block_bytes", "output_text", "output_used")
-# How kernels.def calls the machine of each kind of target.
-_MACHINES = {"x86-64": "x86_64", "cortex-m": "arm", "aarch64": "aarch64", "armv7": "arm_neon"}
+_READ = ("output_text", "output_used")
+_GIVEN = ("blocks", "block_bytes")
+# How kernels.def calls the machine of each kind of target; of others only plain C is checked.
+_MACHINES = {"host": toolchain.host_machine(), "x86-64": "x86_64", "cortex-m": "arm", "aarch64": "aarch64", "armv7": "arm_neon"}
 _LINE = re.compile(r"(not )?ok (\d+) - (\w+ \w+)(?:: (.+)| # SKIP not run here: (.+))")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A place to run the check in. `block_bytes`: of each argument's memory in an emulator; larger cases are left out there."""
+    """A place to run the check in. `block_bytes`: of each argument's memory in an emulator that can end it at an unreadable page; larger
+    cases are left out there. In an emulator that cannot, 0: the check uses memory of its own."""
 
     name: str
     target: Target
@@ -45,8 +48,7 @@ class Machine:
     @property
     def isas(self) -> tuple[str, ...]:
         """Those whose rows its compiler sees, best first."""
-        kind = kind_of(self.target)
-        return tables.seen(_MACHINES.get(kind) or toolchain.host_machine())
+        return tables.seen(_MACHINES.get(kind_of(self.target), "any"))
 
     @property
     def rows(self) -> list[str]:
@@ -104,15 +106,20 @@ def machines(target: str | None = None) -> tuple[Machine, ...]:
 
     The Cortex-M cores stand for their instruction sets; x86-64 stands for itself where this machine is another.
     """
-    arm, m, a = TARGETS["arm"], 32 << 10, 68 << 10
+    arm = TARGETS["arm"]
     found = [Machine("host", TARGETS["host"]), Machine("x86-64", TARGETS["x86-64"])]
-    found += [Machine(f"cortex-{core}", replace(arm, cpu=f"cortex-{core}", float_abi="soft"), m) for core in ("m0", "m3")]
-    found += [Machine(f"cortex-{core}", replace(arm, cpu=f"cortex-{core}", float_abi="hard"), m) for core in ("m4", "m7", "m33")]
-    found += [Machine(name, TARGETS[name], a) for name in ("aarch64", "armv7")]
+    found += [emulated(f"cortex-{core}", targets.with_core(arm, core)) for core in ("m0", "m3", "m4", "m7", "m33", "m55")]
+    found += [emulated(name, TARGETS[name]) for name in ("aarch64", "armv7", "riscv32", "riscv64", "wasm32", "avr", "mips")]
     if target is not None:
         return tuple(machine for machine in found if machine.target.name == targets.find(target).name)
     covered = toolchain.host_machine() == "x86_64"
     return tuple(machine for machine in found if not (covered and machine.name == "x86-64"))
+
+
+def emulated(name: str, target: Target) -> Machine:
+    """The machine called `name` with the core of `target`."""
+    fenced = target.cpu in emulator.CORES
+    return Machine(name, target, (32 << 10 if kind_of(target) == "cortex-m" else 68 << 10) if fenced else 0)
 
 
 def check(where: Sequence[Machine], seed: int, progress: Callable[[str, int], Tick] = lambda step, total: lambda n: None) -> Matrix:
@@ -120,7 +127,9 @@ def check(where: Sequence[Machine], seed: int, progress: Callable[[str, int], Ti
 
     def one(machine: Machine) -> Column:
         tick = progress(machine.name, len(machine.rows))
-        reason = toolchain.not_here(machine.target) if machine.target.cpu is None else emulator.available()
+        reason = toolchain.not_here(machine.target) if machine.target.cpu is None else places.available(machine.target.cpu)
+        if machine.target.int_bits < 32:
+            reason = f"the cases of the check need more memory than {machine.target.cpu} has; check a model there"
         try:
             tools = toolchain.find(machine.target)
         except LabcError as error:
@@ -158,10 +167,11 @@ def image(machine: Machine, tools: Toolchain, out: Path) -> Path:
     """The check as an image for an emulated core; whoever runs it gives it its memory."""
     check_folder = folder("runtime") / "check"
     start, script = toolchain.image_files(machine.target)
-    sources = [*machine.sources, check_folder / "fence_given.c", check_folder / "memory_main.c"]
+    fence = "fence_given" if machine.block_bytes else "fence_none"
+    sources = [*machine.sources, check_folder / f"{fence}.c", check_folder / "memory_main.c"]
     objects = toolchain.compile_objects(tools, machine.target, start, [], out / "start")
     objects += toolchain.compile_objects(tools, machine.target, sources, [], out / "objects")
-    keep = [f"labc_check_{name}" for name in (*_CALLED, *_READ)]
+    keep = [f"labc_check_{name}" for name in (*_CALLED, *_READ, *(_GIVEN if machine.block_bytes else ()))]
     return toolchain.link_image(tools, machine.target, objects, script, out / "kernel-check.elf", keep=keep)
 
 
@@ -205,7 +215,7 @@ def _emulated(elf: bytes, machine: Machine, seed: int, tick: Tick) -> tuple[list
         core = _core(elf, machine)
         try:
             core.call("labc_check_kernel", seed, number, seconds=SECONDS)
-            kernels.append(_only(core, number, row))
+            kernels.append(_only(core, machine, number, row))
         except emulator.EmulatorFault as fault:
             kernels.append(Verdict(row, "failed", str(fault)))
         tick(1)
@@ -215,26 +225,31 @@ def _emulated(elf: bytes, machine: Machine, seed: int, tick: Tick) -> tuple[list
         core = _core(elf, machine)
         try:
             core.call("labc_check_fault", seed, number, seconds=SECONDS)
-            faults.append(_only(core, number))
+            faults.append(_only(core, machine, number))
         except emulator.EmulatorFault as fault:
             planted = count.call("labc_check_fault_stops", number).result
             faults.append(Verdict(f"fault {number} in {fault.symbol}", "passed" if planted else "failed", f"found: {fault.reason}"))
     return kernels, faults
 
 
-def _core(elf: bytes, machine: Machine) -> emulator.Image:
-    """A core with the image, and the blocks it is given: each ends at a page that cannot be touched."""
-    core = emulator.Image(elf, machine.target.cpu or "")
-    blocks = [core.alloc(machine.block_bytes, 128) for _ in range(BLOCKS)]
-    pointer = "Q" if kind_of(machine.target) == "aarch64" else "I"
-    core.write(core.symbols["labc_check_blocks"].address, struct.pack(f"<{BLOCKS}{pointer}", *blocks))
-    core.write(core.symbols["labc_check_block_bytes"].address, struct.pack("<I", machine.block_bytes))
+def _core(elf: bytes, machine: Machine) -> places.Core:
+    """A core with the image, and the blocks it is given, where it is: each ends at a page that cannot be touched."""
+    core = places.load(elf, machine.target.cpu or "")
+    if machine.block_bytes:
+        blocks = [core.alloc(machine.block_bytes, 128) for _ in range(BLOCKS)]
+        pointer, order = "Q" if kind_of(machine.target) in ("aarch64", "riscv64") else "I", _order(machine)
+        core.write(core.symbols["labc_check_blocks"].address, struct.pack(f"{order}{BLOCKS}{pointer}", *blocks))
+        core.write(core.symbols["labc_check_block_bytes"].address, struct.pack(f"{order}I", machine.block_bytes))
     return core
 
 
-def _only(core: emulator.Image, number: int, row: str | None = None) -> Verdict:
+def _order(machine: Machine) -> str:
+    return "<" if machine.target.endian == "little" else ">"
+
+
+def _only(core: places.Core, machine: Machine, number: int, row: str | None = None) -> Verdict:
     """The verdict of one call: its line, with the plan and those before it filled in so that it reads as TAP."""
-    used = int.from_bytes(core.read(core.symbols["labc_check_output_used"].address, 4), "little")
+    (used,) = struct.unpack(f"{_order(machine)}I", core.read(core.symbols["labc_check_output_used"].address, 4))
     text = core.read(core.symbols["labc_check_output_text"].address, used).decode("ascii")
     one = re.sub(rf"^((?:not )?ok ){number} - ", r"\g<1>1 - ", text, flags=re.MULTILINE)
     return read_tap(f"1..1\n{one}", None if row is None else [row])[0]

@@ -21,7 +21,9 @@ _VALUES = 1 << 25  # as many values of a graph as are kept at a time
 
 
 class Runner(Protocol):
-    """Something that runs a built library: this machine, or an emulator."""
+    """Something that runs a built library: this machine, or an emulator. `order`: of the bytes of its numbers, as NumPy spells it."""
+
+    order: str
 
     def scores(self, x: Array) -> Array:
         """float32 [n, outputs] for inputs [n, size]."""
@@ -105,16 +107,32 @@ def first_difference(runner: Runner, level: Level, machine: Graph, x: Array, sco
     if not wrong.any():
         return "the library whose values are all kept gives the right scores: buffers overlap that must not"
     at = int(np.argmax(wrong))
+    return _first_wrong(runner, level, machine, flat, at) or f"{machine.output} of input {at}: every value before it is right"
+
+
+def layers(runner: Runner, level: Level, machine: Graph, x: Array, name: str, tick: Callable[[int], None] = lambda n: None) -> Verdict:
+    """Every value between two layers on every input, from a library planned with reuse=False that uses `level`."""
+    differ, where = 0, ""
+    for at in range(len(x)):
+        wrong = _first_wrong(runner, level, machine, x.reshape(len(x), -1), at)
+        differ, where = differ + bool(wrong), where or wrong
+        tick(1)
+    count = len([slot for slot in level.slots if slot.name in machine.types])
+    return equal(f"{name}: every layer", differ, f"{len(x)} inputs, {count} values between layers, all of their elements", where)
+
+
+def _first_wrong(runner: Runner, level: Level, machine: Graph, flat: Array, at: int) -> str:
+    """The first value that is wrong on input `at` of those in `flat` [n, size], and where; nothing if all are right."""
     values = reference.run(machine, _entering(machine, flat[at : at + 1]))
     arena = runner.arena(flat[at])
     for slot in (slot for slot in level.slots if slot.name in values):  # not scratch
-        want, got = values[slot.name][0], _unpack(slot, arena)
+        want, got = values[slot.name][0], _unpack(slot, arena, runner.order)
         bad = np.argwhere(got != want)
         if len(bad):
             first = tuple(int(i) for i in bad[0])
             pixel = f", row {first[1]}, column {first[2]}" if len(first) == 3 else f", column {first[1]}" if len(first) == 2 else ""
             return f"{slot.name}, channel {first[0]}{pixel} of input {at}: got {int(got[first])}, want {int(want[first])}"
-    return f"{machine.output} of input {at}: every value before it is right"
+    return ""
 
 
 def _entering(machine: Graph, x: Array) -> Array:
@@ -122,14 +140,14 @@ def _entering(machine: Graph, x: Array) -> Array:
     return x.reshape(len(x), *machine.types[machine.input().name].shape)
 
 
-def _unpack(slot: Slot, arena: bytes) -> Array:
+def _unpack(slot: Slot, arena: bytes, order: str) -> Array:
     """A value from the arena, in its own shape: there, images lie pixel by pixel."""
     from labc.bits import unpack_signs
 
     raw = arena[slot.offset : slot.offset + slot.bytes]
     count, height, width = image(slot.shape)
     if slot.element == "sign":
-        pixels = unpack_signs(np.frombuffer(raw, "<u4").astype(np.uint32).reshape(height * width, -1), count)
+        pixels = unpack_signs(np.frombuffer(raw, f"{order}u4").astype(np.uint32).reshape(height * width, -1), count)
     else:
-        pixels = np.frombuffer(raw, DTYPES[slot.element].newbyteorder("<")).reshape(height * width, count)
+        pixels = np.frombuffer(raw, DTYPES[slot.element].newbyteorder(order)).reshape(height * width, count)
     return np.ascontiguousarray(pixels.T).reshape(slot.shape)

@@ -1,4 +1,4 @@
-"""What runs a built library for the check: this machine through cffi, or an Arm core in an emulator."""
+"""What runs a built library for the check: this machine through cffi, or a core in an emulator."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labc import elf, emulator, toolchain
+from labc import elf, emulator, machines, toolchain, wasm
 from labc.ir.core import Array
 from labc.library import Library
 from labc.plan.core import Plan
@@ -16,6 +16,8 @@ from labc.target import Target
 
 class HostRunner:
     """The shared library on this machine."""
+
+    order = "="
 
     def __init__(self, library: Library) -> None:
         self.library = library
@@ -53,8 +55,9 @@ class ChipCost:
 class ChipRunner:
     """A bare-metal image of the library on an emulated core."""
 
-    def __init__(self, image: emulator.Image, made: Plan) -> None:
+    def __init__(self, image: machines.Core, made: Plan) -> None:
         self.image, self.name, self.made = image, made.name, made
+        self.order = {"little": "<", "big": ">"}[made.target.endian]
         self._input = image.alloc(made.input_size, 1)
         self._output = image.alloc(4 * made.output_size, 4)
         self._arena = image.alloc(made.arena_bytes, made.arena_align)
@@ -68,7 +71,7 @@ class ChipRunner:
         for i, row in enumerate(x):
             self._put(row)
             self._expect_zero(self.image.call(f"{self.name}_run", self._input, self._output, self._arena).result)
-            found[i] = np.frombuffer(self.image.read(self._output, 4 * self.made.output_size), "<f4")
+            found[i] = np.frombuffer(self.image.read(self._output, 4 * self.made.output_size), f"{self.order}f4")
         return found
 
     def classes(self, x: Array) -> Array:
@@ -121,4 +124,4 @@ def chip(folder: Path, made: Plan, tools: toolchain.Toolchain, work: Path) -> tu
     cpu = made.target.cpu or ""
     whole = link(folder, made.name, made.target, tools, ("run", "predict", "self_test"), work / "check.elf")
     lean = link(folder, made.name, made.target, tools, ("run", "predict"), work / "size.elf")
-    return ChipRunner(emulator.Image(whole, cpu), made), elf.sections(lean)
+    return ChipRunner(machines.load(whole, cpu), made), (wasm.sections if cpu == wasm.CPU else elf.sections)(lean)

@@ -132,7 +132,7 @@ int32_t labc_check_threshold(const labc_check_case *c, uint32_t n, int32_t sum, 
     case 4:
         return most + 1;
     default:
-        return (int32_t)(labc_check_random(c->seed + c->number, STREAM_CONSTANTS, n) % (uint32_t)(2 * most + 2)) - most;
+        return (int32_t)(labc_check_random(c->seed + c->number, STREAM_CONSTANTS, n) % (2 * (uint32_t)most + 2)) - most;
     }
 }
 

@@ -25,6 +25,7 @@ typedef struct {
         labc_byte_interleave_fn *byte_interleave;
     } kernel;
     const void *x, *other; /* `other`: a second image */
+    const void *given_x, *given_other; /* what the kernel is given for them, where y may be an input */
     uint32_t x_bits, offset, channels, others, first, pixels, plus, shift;
     int32_t low, high;
     const int32_t *thresholds, *m;
@@ -54,6 +55,25 @@ static void prepare(const labc_check_case *c, point *a, uint32_t bits, int32_t l
     a->channels = c->rows;
     a->pixels = c->pixels;
     a->x = labc_check_image(c, STREAM_X, bits, c->rows, c->pixels, low, high);
+}
+
+/*
+ * y, which of word_add, word_clip and word_prelu may be an input: then it is a copy of that one, which itself is kept to compare with. One
+ * round in three, and of two inputs each in turn.
+ */
+static uint32_t check_in_place(const labc_check_case *c, point *a, void (*call)(void *), want_fn *want)
+{
+    uint8_t *y = labc_check_output_image(c, 16, a->channels, a->pixels);
+    const uint32_t place = c->round % 3 == 0 ? 0 : c->round % 3 == 1 || a->other == 0 ? 1 : 2;
+    const uint8_t *from = place == 2 ? a->other : a->x;
+    for (uint32_t i = 0; place && i < labc_check_image_bytes(16, a->channels, a->pixels); ++i) {
+        y[i] = from[i];
+    }
+    a->y = y;
+    a->given_x = place == 1 ? y : a->x;
+    a->given_other = place == 2 ? y : a->other;
+    const uint32_t finding = labc_check_run(c, call, a);
+    return finding ? finding : labc_check_equal_image(c, y, 16, a->channels, a->pixels, want, a);
 }
 
 /* y of `channels`, and what it must be. */
@@ -281,7 +301,7 @@ static int32_t within(int32_t v, int32_t low, int32_t high)
 static void call_word_add(void *context)
 {
     const point *a = context;
-    a->kernel.word_add(a->x, a->other, a->channels * a->pixels, a->y);
+    a->kernel.word_add(a->given_x, a->given_other, a->channels * a->pixels, a->y);
 }
 
 static int32_t want_word_sum(const labc_check_case *c, const void *context, uint32_t pixel, uint32_t channel)
@@ -296,7 +316,7 @@ static uint32_t one_word_add(const labc_check_case *c, void *context)
     point *a = context;
     prepare(c, a, 16, INT16_MIN, INT16_MAX);
     a->other = labc_check_image(c, STREAM_OTHER, 16, c->rows, c->pixels, INT16_MIN, INT16_MAX);
-    return check(c, a, 16, c->rows, call_word_add, want_word_sum);
+    return check_in_place(c, a, call_word_add, want_word_sum);
 }
 
 uint32_t labc_check_word_add(const labc_check_row *row, labc_word_add_fn *kernel, uint32_t seed, uint32_t *cases)
@@ -308,7 +328,7 @@ uint32_t labc_check_word_add(const labc_check_row *row, labc_word_add_fn *kernel
 static void call_word_clip(void *context)
 {
     const point *a = context;
-    a->kernel.word_clip(a->x, a->low, a->high, a->channels * a->pixels, a->y);
+    a->kernel.word_clip(a->given_x, a->low, a->high, a->channels * a->pixels, a->y);
 }
 
 static int32_t want_clipped(const labc_check_case *c, const void *context, uint32_t pixel, uint32_t channel)
@@ -327,7 +347,7 @@ static uint32_t one_word_clip(const labc_check_case *c, void *context)
     a->high = pair[1];
     const int32_t narrow = c->round % 2; /* most numbers near the bounds */
     prepare(c, a, 16, narrow ? -140 : INT16_MIN, narrow ? 140 : INT16_MAX);
-    return check(c, a, 16, c->rows, call_word_clip, want_clipped);
+    return check_in_place(c, a, call_word_clip, want_clipped);
 }
 
 uint32_t labc_check_word_clip(const labc_check_row *row, labc_word_clip_fn *kernel, uint32_t seed, uint32_t *cases)
@@ -341,7 +361,7 @@ uint32_t labc_check_word_clip(const labc_check_row *row, labc_word_clip_fn *kern
 static void call_word_prelu(void *context)
 {
     const point *a = context;
-    a->kernel.word_prelu(a->x, a->slopes, a->channels, a->pixels, a->y);
+    a->kernel.word_prelu(a->given_x, a->slopes, a->channels, a->pixels, a->y);
 }
 
 static int32_t want_prelu(const labc_check_case *c, const void *context, uint32_t pixel, uint32_t channel)
@@ -364,7 +384,7 @@ static uint32_t one_word_prelu(const labc_check_case *c, void *context)
     a->slopes = slopes;
     const int32_t narrow = c->round % 2; /* numbers of which products are rounded to zero or to -1 */
     prepare(c, a, 16, narrow ? -300 : INT16_MIN, narrow ? 20 : INT16_MAX);
-    return check(c, a, 16, c->rows, call_word_prelu, want_prelu);
+    return check_in_place(c, a, call_word_prelu, want_prelu);
 }
 
 uint32_t labc_check_word_prelu(const labc_check_row *row, labc_word_prelu_fn *kernel, uint32_t seed, uint32_t *cases)

@@ -47,7 +47,7 @@ static seen see(const labc_check_case *c, const pool *a, uint32_t pixel, uint32_
                 number -= offset && number > 127 ? 256 : 0;
                 s.least = number < s.least ? number : s.least;
                 s.most = number > s.most ? number : s.most;
-                s.sum += number;
+                s.sum = (int32_t)((uint32_t)s.sum + (uint32_t)number); /* of a maximum's numbers it may not fit, nor is it asked for */
             }
         }
     }

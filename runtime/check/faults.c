@@ -408,6 +408,7 @@ static uint32_t no_scratch(uint32_t inputs, uint32_t rows, uint32_t channels, ui
     FAULT(word_add, add_unsaturated, VALUE, ROWS, SMALL)                          \
     FAULT(word_add, add_in_fours, WROTE_PAST, ROWS, SMALL)                        \
     FAULT(word_add, add_aligned_pairs, VALUE, ROWS, SMALL)                        \
+    FAULT(word_add, add_not_in_place, VALUE, ROWS, SMALL)                         \
     FAULT(word_prelu, prelu_toward_zero, VALUE, ROWS, SMALL)                      \
     FAULT(word_prelu, prelu_most, VALUE, ROWS, SMALL)                             \
     FAULT(sign_join, join_by_words, VALUE, ROWS, SMALL)                           \

@@ -18,7 +18,7 @@ labc_word_max_pool_fn word_pool_from_zero;
 labc_sum_add_pool_fn add_pool_16_bit;
 labc_sum_threshold_fn threshold_flip_all, threshold_ones_behind;
 labc_sum_requantize_word_fn word_toward_zero;
-labc_word_add_fn add_unsaturated, add_in_fours, add_aligned_pairs;
+labc_word_add_fn add_unsaturated, add_in_fours, add_aligned_pairs, add_not_in_place;
 labc_word_prelu_fn prelu_toward_zero, prelu_most;
 labc_sign_join_fn join_by_words;
 labc_sign_slice_fn slice_reads_ahead;

@@ -375,6 +375,14 @@ void add_aligned_pairs(const int16_t *a, const int16_t *b, uint32_t count, int16
     }
 }
 
+void add_not_in_place(const int16_t *a, const int16_t *b, uint32_t count, int16_t *y)
+{
+    y[count - 1] = saturated(a[count - 1] + b[count - 1]);
+    for (uint32_t i = 0; i < count; ++i) {
+        y[i] = saturated(a[i] + b[i]); /* the fault: the last element, which may be an input's, is written twice */
+    }
+}
+
 void prelu_toward_zero(const int16_t *x, const int16_t *slopes, uint32_t channels, uint32_t pixels, int16_t *y)
 {
     for (uint32_t i = 0; i < pixels * channels; ++i) {

@@ -220,7 +220,7 @@ static const uint16_t few_rows[] = {5, 17, 1, 33, 8, 3, 12};
 static const uint16_t large_sizes[][3] = {{64, 64, 5}, {128, 130, 2}, {256, 33, 2}};
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
-#define DRAWN 40
+#define DRAWN 24
 #define MOST_PIXELS 40
 /* Products of one case, which take the time. */
 #define MANY 24000
@@ -337,7 +337,8 @@ uint32_t labc_check_window_cases(const labc_check_row *row, uint32_t seed, uint3
     const uint32_t has_rows = weights == LABC_CHECK_FILLED_TAPS || weights == LABC_CHECK_TAPS;
     uint32_t finding = 0;
     for (uint32_t i = 0; !finding && i < COUNT(shapes); ++i) {
-        for (uint32_t j = 0; !finding && j < 2; ++j) {
+        /* Once on a small core, which is slow. */
+        for (uint32_t j = 0; !finding && j < (labc_check_block_bytes > 4 * LABC_CHECK_LEAST_BYTES ? 2 : 1); ++j) {
             finding = window(&w, &shapes[i], few_channels[(i + 3 * j) % COUNT(few_channels)], few_rows[(i + j) % COUNT(few_rows)], MANY);
         }
     }

@@ -95,10 +95,14 @@ def test_the_small_check_leaves_only_large_cases_out(program: Build) -> None:
     cases = {verdict.what: int(verdict.detail.split()[0]) for verdict in read_tap(run(check)[1], HERE.rows) if verdict.status == "passed"}
     small = {v.what: int(v.detail.split()[0]) for v in read_tap(run(check, "--small")[1], HERE.rows) if v.status == "passed"}
     assert cases.keys() == small.keys()
+    # Every case there is: the blocks hold the largest. Which drawn windows a pool takes depends on the seed.
+    families = {"affine": 372, "depthwise": 756, "conv": 980, "pool": 708, "pad": 708, "matvec": 1836}
     for row, count in cases.items():
-        weighted = not row.startswith("affine")
-        assert count == (1836 if weighted else 372)  # every case there is: the blocks hold the largest
-        assert 0 < count - small[row] <= 132 if weighted else small[row] == count
+        assert count == next((known for family, known in families.items() if family in row), 504)
+        if "matvec" in row:
+            assert 0 < count - small[row] <= 132
+        else:
+            assert count / 3 < small[row] <= count  # a kernel with much scratch loses most
 
 
 def test_a_wrong_command_line(program: Build) -> None:
@@ -156,8 +160,8 @@ def test_on_older_processors(program: Build, cpu: str, lacks: tuple[str, ...]) -
         ),
         ("return product + t;", "return product - t;", r"# affine scalar: .* seed 5: index \d+ got float 0x\w{8} want 0x\w{8}\n"),
         (
-            "for (; i < words; ++i)",
-            "for (; i <= words; ++i)",
+            "words = words_of(inputs);",
+            "words = words_of(inputs) + 1;",
             r"# sign_matvec_sums scalar: .*: (touched memory past the end|index)",
         ),
         ("rows - n < 32 ? rows - n : 32", "32", r"# sign_matvec_threshold scalar: .*"),
@@ -167,7 +171,7 @@ def test_a_faulty_kernel_is_named_with_all_that_is_needed_to_see_it_again(tmp_pa
     text = (RUNTIME / "scalar.c").read_text()
     assert sound in text
     source = tmp_path / "scalar.c"
-    source.write_text(text.replace(sound, faulty).replace('"kernels.h"', f'"{(RUNTIME / "kernels.h").as_posix()}"'))
+    source.write_text(text.replace(sound, faulty).replace('"scalar.h"', f'"{(RUNTIME / "scalar.h").as_posix()}"'))
     memory = CHECK / ("fence_none.c" if sys.platform == "win32" else "fence_mmap.c")
     sources = [*(path for path in HERE.sources if path.stem != "scalar"), source, memory, CHECK / "host_main.c"]
     tool = toolchain.find(HOST)
@@ -196,10 +200,11 @@ def test_as_a_board_would_run_it(image: Any) -> None:
     sources = [*machine.sources, CHECK / "fence_none.c", CHECK / "memory_main.c"]
     assert set(CHECK_SOURCES) <= set(sources)
     core = Image(image(machine.target, toolchain.find(machine.target), sources, keep), cpu=machine.target.cpu or "")
-    assert core.call("labc_check_faults", 1, seconds=60).result == 0
+    assert core.call("labc_check_faults", 1, seconds=200).result == 0
     used = int.from_bytes(core.read(core.symbols["labc_check_output_used"].address, 4), "little")
     verdicts = read_tap(core.read(core.symbols["labc_check_output_text"].address, used).decode("ascii"))
     skipped = {v.what.split()[1]: v.detail for v in verdicts if v.status == "not run here"}
-    stopped = dict.fromkeys(("sums_read_past_end", "sums_read_past_x", "sums_illegal"), "no unreadable page, nor a handler")
+    reading = ("sums_read_past_end", "sums_read_past_x", "sums_illegal", "conv_read_past_x", "slice_reads_ahead")
+    stopped = dict.fromkeys(reading, "no unreadable page, nor a handler")
     assert skipped == stopped | {"sums_16_bit": "the blocks are too small for as many inputs"}
     assert all(v.status == "passed" for v in verdicts if v.what.split()[1] not in skipped)

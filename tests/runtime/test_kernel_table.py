@@ -19,8 +19,8 @@ from labc.kernels import Kernel, Parameter
 from labc.plan.layout import pack
 
 GOOD = """
-LABC_OP(twice, (const uint32_t *x, const uint32_t *w, uint32_t rows, int32_t *y, void *scratch))
-LABC_OP(plain, (const int32_t *x, uint32_t rows))
+LABC_OP(twice, dense, (const uint32_t *x, const uint32_t *w, uint32_t rows, int32_t *y, void *scratch))
+LABC_OP(plain, paired, (const int32_t *x, uint32_t rows))
 #if defined(__x86_64__)
 LABC_ISA(avx2, x86_64, "-mavx2 -mpopcnt", LABC_CPU_AVX2 + LABC_CPU_POPCNT)
 LABC_KERNEL(twice, avx2, 32, 8, 1, 32, (inputs + 31) / 32 * 4 + rows)
@@ -57,6 +57,13 @@ def test_a_table_with_more_instruction_sets() -> None:
     assert table.isas["avx2"] == kernels.Isa("avx2", "x86_64", ("-mavx2", "-mpopcnt"), ("AVX2", "POPCNT"))
     assert list(table.kernels) == [("twice", "avx2"), ("twice", "scalar"), ("plain", "scalar")]
     assert table.kernels["twice", "avx2"].scratch_bytes(inputs=33, rows=5) == 2 * 4 + 5
+    assert [kernels.source(op, "avx2") for op in table.ops.values()] == ["avx2.c", "avx2_paired.c"]
+
+
+def test_scratch_may_depend_on_the_window() -> None:
+    kernel = parse(replaced("(inputs + 31) / 32 * 4 + rows", "taps * ((channels + 31) / 32) * 4 + rows")).kernels["twice", "avx2"]
+    assert kernel.scratch_bytes(inputs=9 * 33, rows=5, channels=33, taps=9) == 9 * 2 * 4 + 5
+    assert kernel.scratch_bytes(inputs=33, rows=5) == 2 * 4 + 5  # without a window: one tap, of all inputs
 
 
 def replaced(old: str, new: str) -> str:
@@ -74,8 +81,8 @@ def replaced(old: str, new: str) -> str:
         (GOOD + "LABC_FOO(plain)\n", "neither a row nor a preprocessor line"),
         (GOOD + "/* a\n comment */ LABC_FOO(plain)\n", "kernels.def:12: neither"),
         (GOOD + 'LABC_ISA(neon, aarch64, "", 0)\n', "the last ISA is not scalar"),
-        (GOOD + "LABC_OP(more, (uint32_t rows))\n", "more has no scalar kernel"),
-        (replaced("LABC_OP(twice, (", "LABC_OP(twice ("), "is not .op, .parameters"),
+        (GOOD + "LABC_OP(more, dense, (uint32_t rows))\n", "more has no scalar kernel"),
+        (replaced("LABC_OP(twice, dense, (", "LABC_OP(twice, ("), "is not .op, family, .parameters"),
         (replaced("uint32_t rows, ", "uint32_t, "), "is not a type and a name"),
         (replaced("*w,", "*x,"), "two parameters have the same name"),
         (replaced('"-mavx2 -mpopcnt"', "-mavx2"), "is not .isa, machine"),
@@ -98,20 +105,23 @@ def test_c_reads_the_same_rows(tmp_path: Path, shared_library: Any) -> None:
     source.write_text("""
         extern const char *const rows[];
         const char *const rows[] = {
-        #define LABC_OP(op, parameters) "op " #op " " #parameters,
+        #define LABC_OP(op, family, parameters) "op " #op " " #family " " #parameters,
         #define LABC_ISA(isa, machine, flags, needs) "isa " #isa " " #machine " " flags,
         #define LABC_KERNEL(op, isa, ...) "kernel " #op " " #isa " " #__VA_ARGS__,
         #include "kernels.def"
         "end"};
     """)
     ffi = cffi.FFI()
-    ffi.cdef("extern const char *const rows[64];")
+    ffi.cdef("extern const char *const rows[256];")
     library = ffi.dlopen(str(shared_library([source])))
     seen = []
     while not seen or seen[-1] != "end":
         seen.append(ffi.string(library.rows[len(seen)]).decode())
     table = kernels.table()
-    ops = [f"op {op.name} ({', '.join(f'{p.ctype} {p.name}'.replace('* ', '*') for p in op.parameters)})" for op in table.ops.values()]
+    ops = [
+        f"op {op.name} {op.family} ({', '.join(f'{p.ctype} {p.name}'.replace('* ', '*') for p in op.parameters)})"
+        for op in table.ops.values()
+    ]
     isas = [f"isa {isa.name} {isa.machine} {' '.join(isa.flags)}" for isa in table.isas.values()]
     rows = [
         f"kernel {k.op} {k.isa} {', '.join(map(str, (k.word_bits, k.lanes, k.groups, k.alignment, k.scratch)))}"
@@ -134,6 +144,7 @@ def packer(shared_library: Any) -> tuple[cffi.FFI, Any]:
         typedef struct { uint32_t word_bits, lanes, groups; } labc_check_layout;
         uint32_t labc_check_position(const labc_check_layout *layout, uint32_t inputs, uint32_t rows, uint32_t n, uint32_t k);
         uint32_t labc_check_weight_words(const labc_check_layout *layout, uint32_t inputs, uint32_t rows);
+        uint32_t labc_check_column(const labc_check_layout *layout, uint32_t tap, uint32_t k);
     """)
     return ffi, ffi.dlopen(str(shared_library([*Machine("host", HOST).sources, CHECK / "fence_none.c", CHECK / "memory_main.c"])))
 
@@ -159,6 +170,30 @@ def test_both_packers_agree(
         words[place // 32] |= np.uint32(1 << place % 32)
     kernel = Kernel("sign_matvec_sums", "none", word_bits, lanes, groups, 4, "0")
     np.testing.assert_array_equal(pack(signs, kernel), words)
+
+
+@given(
+    rows=st.integers(1, 40),
+    taps=st.integers(1, 9),
+    channels=st.integers(1, 70),
+    word_bits=st.sampled_from([8, 16, 32, 64, 128]),
+    lanes=st.sampled_from([1, 4, 16]),
+    groups=st.sampled_from([1, 2]),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=60)
+def test_both_packers_fill_taps_up_alike(
+    packer: tuple[cffi.FFI, Any], rows: int, taps: int, channels: int, word_bits: int, lanes: int, groups: int, seed: int
+) -> None:
+    ffi, library = packer
+    signs = np.random.default_rng(seed).choice(np.array([-1, 1], np.int8), (rows, taps, channels))
+    layout = ffi.new("labc_check_layout *", (word_bits, lanes, groups))
+    columns = library.labc_check_column(layout, channels, taps * channels)
+    words = np.zeros(library.labc_check_weight_words(layout, columns, rows), np.uint32)
+    for n, t, c in np.argwhere(signs > 0).tolist():
+        place = library.labc_check_position(layout, columns, rows, n, library.labc_check_column(layout, channels, t * channels + c))
+        words[place // 32] |= np.uint32(1 << place % 32)
+    np.testing.assert_array_equal(pack(signs, Kernel("sign_conv_sums", "none", word_bits, lanes, groups, 4, "0")), words)
 
 
 @given(st.integers(0, 3), st.integers(1, 100), st.integers(0, 2**32 - 1))

@@ -59,7 +59,7 @@ def put(run: Image, array: np.ndarray, align: int = 0) -> int:
 
 def test_every_target_has_a_compiler() -> None:
     assert {target.name for target, _ in PLACES} == {"aarch64", "armv7"}  # the wheel is always there
-    assert len(OPS) == 10
+    assert len(OPS) == 13
 
 
 @EVERYWHERE
@@ -128,12 +128,69 @@ def test_the_most_inputs_there_may_be(target: Target, tool: Toolchain, offset: i
     assert int.from_bytes(run.read(y, 4), "little", signed=True) == value * inputs
 
 
+def one_window(run: Image, channels: int, taps: int) -> int:
+    """A window as wide as the image, of one row: so there is one output pixel."""
+    return put(run, np.array([1, taps, channels, 1, 1, 1, taps, 1, 1, 1, 1, 0, 0], np.uint32))
+
+
+@EVERYWHERE
+@pytest.mark.parametrize(("channels", "taps"), [(65534, 1), (65535, 1), (70_001, 1), (7282, 9), (32, 2050)])
+def test_sign_counts_of_a_window_do_not_overflow(target: Target, tool: Toolchain, channels: int, taps: int, core: Any) -> None:
+    """Row 0 differs everywhere, row 1 nowhere, the others at random."""
+    run, rng = core(target, tool), np.random.default_rng(channels)
+    w = rng.choice(np.array([-1, 1], np.int8), (11, taps, channels))
+    x = -w[0]
+    w[1] = x
+    want = (w.astype(np.int64) * x).sum(axis=(1, 2))
+    kernel = kernels.table().kernels["sign_conv_sums", "neon"]
+    places = (put(run, np.concatenate([pack_signs(tap) for tap in x])), put(run, pack(w, kernel), kernel.alignment))
+    window, scratch, sums = one_window(run, channels, taps), run.alloc(0, 4), run.alloc(44, 4)
+    run.call("labc_sign_conv_sums_neon", *places, window, 11, sums, scratch)
+    assert np.frombuffer(run.read(sums, 44), np.int32).tolist() == want.tolist()
+    limits = taps * channels - want
+    for shift in (0, -1):
+        bits = run.alloc(4, 4)
+        run.call("labc_sign_conv_threshold_neon", *places, put(run, (limits + shift).astype(np.int32)), window, 11, bits, scratch)
+        assert int.from_bytes(run.read(bits, 4), "little") == (0x7FF if shift == 0 else 0)
+
+
+@EVERYWHERE
+@pytest.mark.parametrize("taps", [254, 255, 257, 258, 600])
+@pytest.mark.parametrize("outputs", [37, 74])
+def test_depthwise_counts_do_not_overflow(target: Target, tool: Toolchain, taps: int, outputs: int, core: Any) -> None:
+    """Channel 0 differs everywhere, channel 1 nowhere; of bytes these are the least and the most."""
+    run, rng, channels = core(target, tool), np.random.default_rng(taps), 37
+    w = rng.choice(np.array([-1, 1], np.int8), (taps, outputs))
+    x = rng.choice(np.array([-1, 1], np.int8), (taps, channels))
+    w[:, 0], w[:, 1], x[:, :2] = -1, 1, 1
+    window, weights = one_window(run, channels, taps), put(run, np.concatenate([pack_signs(tap) for tap in w]))
+    sums = run.alloc(4 * outputs, 4)
+    of_output = np.arange(outputs) * channels // outputs
+    want = (x[:, of_output].astype(np.int64) * w).sum(axis=0)
+    signs = put(run, np.concatenate([pack_signs(tap) for tap in x]))
+    run.call("labc_sign_depthwise_sums_neon", signs, weights, window, outputs, sums)
+    assert np.frombuffer(run.read(sums, 4 * outputs), np.int32).tolist() == want.tolist()
+    bits = run.alloc(4 * -(-outputs // 32), 4)
+    for shift in (0, -1):
+        limits = put(run, (taps - want + shift).astype(np.int32))
+        run.call("labc_sign_depthwise_threshold_neon", signs, weights, limits, window, outputs, bits)
+        got = int.from_bytes(run.read(bits, 4 * -(-outputs // 32)), "little")
+        assert got == ((1 << outputs) - 1 if shift == 0 else 0)
+    for offset, byte in ((0, 255), (128, 128), (128, 127)):
+        numbers = rng.integers(0, 256, (taps, channels)).astype(np.uint8)
+        numbers[:, :2] = byte
+        values = (numbers ^ offset).astype(np.int64) - offset
+        run.call("labc_byte_depthwise_sums_neon", put(run, numbers), offset, weights, window, outputs, sums)
+        assert np.frombuffer(run.read(sums, 4 * outputs), np.int32).tolist() == (values[:, of_output] * w).sum(axis=0).tolist()
+
+
 def arguments(run: Image, op: str, inputs: int, rows: int, data: Any) -> list[int]:
-    """Arguments of an op's C call: sizes as given, arrays filled with data(bytes); a window is 3 x 3, the image 4 x 4 pixels of `inputs`."""
+    """Arguments of an op's C call: sizes as given, arrays filled with data(bytes); a window is 3 x 3, the image 4 x 4 of `inputs`."""
     kernel = kernels.table().kernels[op, "neon"]
     found = []
-    image = "conv" in op
-    taps, pixels = (9, 16) if image else (1, 1)
+    depthwise = "depthwise" in op
+    taps, pixels = (9, 16) if depthwise or "conv" in op else (1, 1)
+    rows = inputs if depthwise else rows
     for parameter in kernels.table().ops[op].parameters:
         if parameter.name == "window":
             found.append(put(run, np.array([4, 4, inputs, 4, 4, 3, 3, 1, 1, 1, 1, 1, 1], np.uint32)))
@@ -145,7 +202,7 @@ def arguments(run: Image, op: str, inputs: int, rows: int, data: Any) -> list[in
         nbytes = size * {"x": inputs * pixels, "y": rows * pixels}.get(parameter.name, rows)
         if parameter.name == "w":
             by_taps = (rows, taps, inputs) if op.startswith("sign_conv") else (rows, taps * inputs)
-            nbytes = pack(np.ones(by_taps, np.int8), kernel).nbytes
+            nbytes = taps * -(-rows // 32) * 4 if depthwise else pack(np.ones(by_taps, np.int8), kernel).nbytes
         if parameter.name == "scratch":
             size, nbytes = 4, kernel.scratch_bytes(inputs=taps * inputs, rows=rows, channels=inputs, taps=taps)
         found.append(run.alloc(nbytes, max(size, kernel.alignment) if parameter.name == "w" else size))
