@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from labc import board as boards
 from labc import build as writer
 from labc import emit, golden, passes, plan, toolchain
 from labc import target as targets
@@ -53,7 +54,7 @@ def planned(compiled: Compiled, to: targets.Target, *, reuse: bool = True) -> pl
         digest=compiled.digest,
         target=to,
         shape=layers.types[layers.input().name].shape,
-        golden=golden.vectors(compiled.machine, compiled.digest),
+        golden=golden.vectors(layers, compiled.machine, compiled.digest),
         reuse=reuse,
     )
 
@@ -88,25 +89,53 @@ def _level_facts(level: plan.Level) -> dict[str, Any]:
     return {"isas": list(level.isas), "needs": list(level.needs), "steps": steps}
 
 
-def tools_for(
-    target: str, levels: Sequence[str] | None = None, flash: int | None = None, ram: int | None = None
-) -> tuple[targets.Target, toolchain.Toolchain]:
-    """The target of that name as this machine sees it, and the compiler for it.
+def target_for(
+    target: str | None = None,
+    levels: Sequence[str] | None = None,
+    flash: int | None = None,
+    ram: int | None = None,
+    *,
+    board: str | None = None,
+    cpu: str | None = None,
+    float_abi: str | None = None,
+) -> targets.Target:
+    """The target of that name (None: host), on the core and with the float ABI named, or all that a board says of it.
 
-    The host's ISAs are those its processor has; `levels` are those a library for any processor is to hold, besides scalar; `flash` and
-    `ram` are the bytes there are. Raises
-    LabcError for a name or level that is not known, and (NOT_HERE) without a compiler.
+    `levels` are those a library for any processor is to hold, besides scalar; `flash` and `ram` are the bytes there are, instead of all
+    that the board has. Raises LabcError for a name that is not known, and for a board with what contradicts it.
     """
-    wanted = targets.with_levels(targets.find(target), levels)
-    tools = toolchain.find(wanted)
+    if board is None:
+        wanted = targets.with_core(targets.with_levels(targets.find(target or "host"), levels), cpu, float_abi)
+        return replace(wanted, flash_bytes=flash, ram_bytes=ram)
+    found = boards.find(board)
+    for option, given, has in (("--target", target, found.target), ("--cpu", cpu, found.cpu), ("--float-abi", float_abi, found.float_abi)):
+        if given not in (None, has, has.removeprefix("cortex-")):
+            raise LabcError(f"{option}: board {found.name} has {has}, not {given}; leave {option} out, or --board")
+    wanted = targets.with_levels(found.on, levels)
+    return replace(wanted, flash_bytes=flash or wanted.flash_bytes, ram_bytes=ram or wanted.ram_bytes)
+
+
+def tools_for(
+    target: str | targets.Target,
+    levels: Sequence[str] | None = None,
+    flash: int | None = None,
+    ram: int | None = None,
+    cc: str | None = None,
+) -> tuple[targets.Target, toolchain.Toolchain]:
+    """The target, or the one of that name, as this machine sees it, and the compiler for it: `cc` where named.
+
+    The host's ISAs are those its processor has. Raises LabcError for a name or level that is not known, and (NOT_HERE) without a compiler.
+    """
+    wanted = target if isinstance(target, targets.Target) else target_for(target, levels, flash, ram)
+    tools = toolchain.find(wanted, cc)
     if wanted.name == "host":
         wanted = replace(wanted, isas=toolchain.host_isas(tools))
-    return replace(wanted, flash_bytes=flash, ram_bytes=ram), tools
+    return wanted, tools
 
 
 def compile(
     path: Path | str,
-    target: str = "host",
+    target: str | None = None,
     *,
     out: Path | str | None = None,
     name: str | None = None,
@@ -114,20 +143,28 @@ def compile(
     levels: Sequence[str] | None = None,
     flash: int | None = None,
     ram: int | None = None,
+    board: str | None = None,
+    cpu: str | None = None,
+    float_abi: str | None = None,
+    cc: str | None = None,
     progress: Progress = silent,
 ) -> Path:
-    """Compile an ONNX file to a C library in `out` (default: ./NAME-TARGET) and return that folder.
+    """Compile an ONNX file to a C library in `out` (default: ./NAME-TARGET, or ./NAME-BOARD) and return that folder.
 
-    `name` prefixes every public name (default: the file's); `keep` is a folder for every stage on the way: the graph after
-    each pass, the plan, the sources; `levels` are those a library for any x86-64 holds (default: all); `flash` and `ram` are the
-    bytes that constants and arena must fit. Raises LabcError for anything the user can mend; nothing is left half-written then.
+    `target` is the host unless named. `name` prefixes every public name (default: the file's); `keep` is a folder for every stage on the
+    way: the graph after each pass, the plan, the sources; `levels` are those a library for any x86-64 holds (default: all); `flash` and
+    `ram` are the bytes that constants and arena must fit; `board`, a name of `labc boards` or a .toml file, implies target, `cpu`,
+    `float_abi`, flash and RAM; `cc` is the compiler to take. Raises LabcError for anything the user can mend; nothing is left half-written
+    then.
     """
-    targets.with_levels(targets.find(target), levels)  # a wrong name is told before anything is read
+    # A wrong name is told before anything is read.
+    wanted = target_for(target, levels, flash, ram, board=board, cpu=cpu, float_abi=float_abi)
     compiled = front(path, name, progress)
-    wanted, tools = tools_for(target, levels, flash, ram)
+    wanted, tools = tools_for(wanted, cc=cc)
     progress("planning")
     made = plan.fits(planned(compiled, wanted))
-    folder = Path(out) if out is not None else Path(f"{compiled.name}-{wanted.name}")
+    place = wanted.name if board is None else boards.find(board).name
+    folder = Path(out) if out is not None else Path(f"{compiled.name}-{place}")
     if keep is not None:
         if Path(keep).resolve().is_relative_to(folder.resolve()):
             raise LabcError(f"--keep: {keep} lies in {folder}, which a build replaces as a whole; name a folder outside it")

@@ -51,7 +51,7 @@ def levels(layers: Graph, machine: Graph, x: Array, tick: Callable[[int], None] 
     batch = max(1, min(BATCH, _VALUES // sum(type_.size for type_ in layers.types.values())))
     for i in range(0, len(x), batch):
         piece = x[i : i + batch]
-        want = reference.run(layers, piece)[value]
+        want = reference.run(layers, piece)[value].reshape(len(piece), -1)  # scores may be pixels of their own, [n, 1, 1]
         got = reference.run(machine, _entering(machine, piece))[machine.output]
         outputs.append(want)
         wrong = np.argwhere(bits(want) != bits(got))
@@ -149,5 +149,5 @@ def _unpack(slot: Slot, arena: bytes, order: str) -> Array:
     if slot.element == "sign":
         pixels = unpack_signs(np.frombuffer(raw, f"{order}u4").astype(np.uint32).reshape(height * width, -1), count)
     else:
-        pixels = np.frombuffer(raw, DTYPES[slot.element].newbyteorder(order)).reshape(height * width, count)
+        pixels = np.frombuffer(raw, np.dtype(f"{order}{DTYPES[slot.element].str[1:]}")).reshape(height * width, count)
     return np.ascontiguousarray(pixels.T).reshape(slot.shape)

@@ -37,6 +37,7 @@ def referee(path: Path, x: Array, scores: Array, notes: tuple[str, ...], batch: 
         why = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         return Verdict(WHAT, "not run here", f"onnxruntime does not run this file: {why}")
     version = onnxruntime.__version__
+    got = got.reshape(len(x), -1)
     if got.dtype.kind in "iu":  # the file ends in ArgMax
         same = np.asarray(got.reshape(len(x)) == np.argmax(scores, axis=1))
         kind = "classes"

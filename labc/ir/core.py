@@ -143,9 +143,14 @@ class Graph:
         return types
 
     @cached_property
-    def ranges(self) -> dict[str, tuple[Array, Array]]:
-        """What `labc.passes.ranges.bounds` has found out so far, so that it looks at each value once."""
-        return {}
+    def position(self) -> dict[str, int]:
+        """Where in `nodes` each node stands."""
+        return {node.name: i for i, node in enumerate(self.nodes)}
+
+    @cached_property
+    def ranges(self) -> list[tuple[Array, Array] | None]:
+        """What `labc.passes.ranges.bounds` has found out so far, in the order of `nodes`, so that it looks at each value once."""
+        return []
 
     def input(self) -> Node:
         """The one node that reads nothing."""

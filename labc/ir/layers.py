@@ -199,6 +199,8 @@ class Conv(Node):
 
 def slid(node: Node, window: Window, seen: Type) -> tuple[int, ...]:
     """The extents of what a window makes of an image: (H', W'), or (L',) of a row. Raises LabcError where the image is too small."""
+    if len(seen.shape) not in (2, 3):
+        raise node.fail(f"slides over {seen}", "labc reads images [C, H, W] and rows [C, L]")
     _, height, width = image(seen.shape)
     out = window.output(height, width)
     if min(out) < 1:
@@ -230,7 +232,10 @@ class MaxPool(Node):
     def evaluate(self, *arrays: Array) -> Array:
         (x,) = arrays
         least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
-        y = np.maximum.reduce([seen for _, _, seen in self.window.views(images(x), least)])
+        y: Array | None = None
+        for _, _, seen in self.window.views(images(x), least):
+            y = seen.copy() if y is None else np.maximum(y, seen, out=y)
+        assert y is not None  # a kernel has a tap
         return flat_as(x, y)
 
 
@@ -247,8 +252,9 @@ class SumPool(Node):
     def evaluate(self, *arrays: Array) -> Array:
         (x,) = arrays
         dtype: type[Any] = np.float32 if x.dtype == np.float32 else np.int32
-        views = [seen.astype(dtype) for _, _, seen in self.window.views(images(x), 0)]
-        y: Array = np.add.reduce(views)
+        y = np.zeros((len(x), x.shape[1], *self.window.output(*image(x.shape[1:])[1:])), dtype)
+        for _, _, seen in self.window.views(images(x), 0):
+            y += seen
         return flat_as(x, y)
 
 

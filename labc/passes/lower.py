@@ -23,6 +23,7 @@ from labc.passes.ranges import bounds, needed, require_finite
 
 _ONE_BIT = "train it with a binary layer of labc.train and re-export; `labc inspect` shows every layer"
 _EIGHT_BIT = "re-export with labc.train.export, which calibrates 8-bit and 16-bit activations"
+MOST_GROUPS = 256
 _FAULT = "this is a fault in labc; please report it"
 
 
@@ -46,11 +47,13 @@ def lower(graph: Graph) -> Graph:
 
 def _without_argmax(graph: Graph) -> Graph:
     """Without a final ArgMax, and without a Flatten that only takes axes of extent 1 off the scores."""
-    last = graph.by_name[graph.output]
-    scalar = isinstance(last, layers.Flatten) and graph.types[last.inputs[0]].shape[:1] == graph.types[last.name].shape
-    if not isinstance(last, layers.ArgMax) and not scalar:
-        return graph
-    return _without_argmax(Graph(tuple(node for node in graph.nodes if node is not last), last.inputs[0]))
+    output = graph.output
+    while True:
+        last = graph.by_name[output]
+        scalar = isinstance(last, layers.Flatten) and graph.types[last.inputs[0]].shape[:1] == graph.types[output].shape
+        if not isinstance(last, layers.ArgMax) and not scalar:
+            return graph if output == graph.output else needed(Graph(graph.nodes, output))
+        (output,) = last.inputs
 
 
 class _Lowering:
@@ -63,6 +66,9 @@ class _Lowering:
         self.alias: dict[str, str] = {}
         self.order: dict[str, Array] = {}
         self.flat: set[str] = set()  # flattened images of signs that have no view
+        self.wide: dict[str, str] = {}  # a value → the same as i32
+        self.taken = set(graph.by_name)
+        self.signed = _end_in_signs(graph)
 
     def put(self, node: Node) -> str:
         """Append a machine node."""
@@ -70,16 +76,36 @@ class _Lowering:
         self.types[node.name] = node.infer(*(self.types[name] for name in node.inputs))
         return node.name
 
+    def fresh(self, wanted: str) -> str:
+        """A name near `wanted` that neither a layer nor another node has."""
+        while wanted in self.taken:
+            wanted += "_"
+        self.taken.add(wanted)
+        return wanted
+
     def add(self, node: Node) -> None:
         """Append what a layer becomes."""
         at = replace(node, inputs=tuple(self.alias.get(name, name) for name in node.inputs))
-        orders = [self.order[name] for name in node.inputs if name in self.order]
-        if orders and not isinstance(node, layers.Dense):
-            at = _in_order(at, orders[0])
-            self.order[node.name] = orders[0]
+        if not isinstance(node, layers.Dense) and (order := self._order(node)) is not None:
+            at = _in_order(at, order)
+            self.order[node.name] = order
         if self.flat.intersection(node.inputs) and not isinstance(node, layers.Dense):
             raise node.fail("follows flattened signs that do not fill whole words", "put a dense layer directly behind the Flatten")
         self.alias[node.name] = self._lower(at, node)
+
+    def _order(self, node: Node) -> Array | None:
+        """In which order the elements of a value lie that is made of flattened images; None: in the layer's own."""
+        if not any(name in self.order for name in node.inputs):
+            return None
+        orders = [self.order.get(name, np.arange(self.before.types[name].size)) for name in node.inputs]
+        if isinstance(node, layers.Concat):
+            starts = np.cumsum([0, *(len(order) for order in orders)])
+            return np.concatenate([order + start for order, start in zip(orders, starts[:-1], strict=True)])
+        if any(not np.array_equal(order, orders[0]) for order in orders):
+            raise node.fail(
+                "joins a flattened image and values that lie in another order", "join them before the Flatten, or behind a dense layer each"
+            )
+        return orders[0]
 
     def _lower(self, at: Node, node: Node) -> str:
         seen = self.types[at.inputs[0]] if at.inputs else Type("i32", ())
@@ -115,12 +141,12 @@ class _Lowering:
             case layers.Requantize():
                 return self.put(replace(at, inputs=(self._wide(at, at.inputs[0]),)))
             case layers.Affine() if node.name == self.before.output:
-                if at.name in self.order:
+                if at.name in self.order or image(seen.shape)[1:] != (1, 1):
                     raise at.fail("gives an image as scores", "end the network with a dense layer, or pool to one pixel")
                 return self.put(machine.Scores(at.name, (self._wide(at, at.inputs[0]),), at.s, at.t))
             case layers.Affine() | layers.Sign():
                 return self.put(replace(at, inputs=(self._wide(at, at.inputs[0]),)))
-            case layers.PRelu() | layers.Clip() | layers.Relu() if self._ends_in_sign(node):
+            case layers.PRelu() | layers.Clip() | layers.Relu() if node.name in self.signed:
                 return self.put(at)
             case layers.Relu():
                 raise at.fail("a ReLU in float32", _EIGHT_BIT)
@@ -133,35 +159,36 @@ class _Lowering:
     def _remedy(self, name: str) -> str:
         """What to do about an input that is not integers."""
         source = self.before.by_name[name]
-        if isinstance(source, layers.Affine) and self.before.types[source.inputs[0]].element in layers.INTEGERS:
+        while isinstance(source, layers.Flatten | layers.Affine) and self.before.types[source.name].element == "f32":
+            source = self.before.by_name[source.inputs[0]]
+        if isinstance(source, layers.SumPool):
+            return f"it is the average {source.name}; put a Sign behind it, or {_EIGHT_BIT}"
+        if self.before.types[source.name].element in layers.INTEGERS:
             return (
                 "one scale for all inputs is absorbed, and a shift where no zeros are added at the border; feed raw integers, "
                 "and leave the mean to the first batch norm"
             )
         return _EIGHT_BIT
 
-    def _ends_in_sign(self, node: Node) -> bool:
-        """Whether all that is made of a value, elements at a time, ends in a Sign."""
-        between = layers.Affine | layers.PRelu | layers.Clip | layers.Relu | layers.MaxPool
-        users = self.before.users[node.name]
-        return bool(users) and all(isinstance(u, layers.Sign) or (isinstance(u, between) and self._ends_in_sign(u)) for u in users)
-
     def _wide(self, at: Node, name: str) -> str:
         """A value as i32 or f32, or 16 bits in front of a sign: what affines and requantization take."""
         element = self.types[name].element
         if element in ("i32", "f32") or (element == "i16" and not isinstance(at, layers.Requantize | machine.Scores)):
             return name
-        found = f"{name}.wide"
-        return found if found in self.types else self.put(pointwise.Widen(found, (name,)))
+        if name not in self.wide:
+            self.wide[name] = self.put(pointwise.Widen(self.fresh(f"{name}.wide"), (name,)))
+        return self.wide[name]
 
     def _input(self, at: layers.Input) -> str:
         if at.element == "f32":
             raise at.fail("the network's input is float32", "re-export with a uint8 example input, or begin the file with Cast from uint8")
-        count, height, width = image(at.shape)
         if all(isinstance(user, layers.Flatten | layers.Dense) for user in self.before.users[at.name]):
-            return self.put(replace(at, shape=(count * height * width,)))
+            return self.put(replace(at, shape=(self.before.types[at.name].size,)))
+        if len(at.shape) > 3:
+            raise at.fail(f"an input of shape {list(at.shape)}", "labc reads [C], [C, L] and [C, H, W]; flatten others first")
+        count, height, width = image(at.shape)
         entry = self.put(at)
-        return entry if count == 1 or height * width == 1 else self.put(pointwise.Interleave(f"{at.name}.pixels", (entry,)))
+        return entry if count == 1 or height * width == 1 else self.put(pointwise.Interleave(self.fresh(f"{at.name}.pixels"), (entry,)))
 
     def _flatten(self, at: Node, node: Node, seen: Type) -> str:
         count, height, width = image(seen.shape)
@@ -179,7 +206,7 @@ class _Lowering:
         if source in self.flat:
             count, height, width = image(seen.shape)
             weights = Const("sign", at.weights.array.reshape(-1, count, height, width))
-            made = self.put(machine.Conv(f"{at.name}.conv", at.inputs, weights, Window((height, width))))
+            made = self.put(machine.Conv(self.fresh(f"{at.name}.conv"), at.inputs, weights, Window((height, width))))
             return self.put(pointwise.View(at.name, (made,)))
         weights = Const("sign", at.weights.array[:, self.order[source]]) if source in self.order else at.weights
         return self.put(machine.MatVec(at.name, at.inputs, weights))
@@ -190,11 +217,16 @@ class _Lowering:
             return self.put(machine.Conv(at.name, at.inputs, Const("sign", weights), at.window))
         if weights.shape[1] == 1:
             return self.put(machine.Depthwise(at.name, at.inputs, Const("sign", weights), at.window, at.groups))
+        if at.groups > MOST_GROUPS:
+            raise at.fail(
+                f"{at.groups} groups of {weights.shape[1]} channels; each group is a convolution of its own, at most {MOST_GROUPS}",
+                "use fewer groups, or depthwise ones of 1 channel",
+            )
         made = []
         for g, part in enumerate(np.split(weights, at.groups)):
             count = weights.shape[1]
-            source = self.put(pointwise.Slice(f"{at.name}.slice{g}", at.inputs, g * count, count))
-            made.append(self.put(machine.Conv(f"{at.name}.group{g}", (source,), Const("sign", part), at.window)))
+            source = self.put(pointwise.Slice(self.fresh(f"{at.name}.slice{g}"), at.inputs, g * count, count))
+            made.append(self.put(machine.Conv(self.fresh(f"{at.name}.group{g}"), (source,), Const("sign", part), at.window)))
         return self._join(at.name, made)
 
     def _join(self, name: str, parts: Iterable[str]) -> str:
@@ -205,11 +237,22 @@ class _Lowering:
             pairs = [tuple(level[i : i + 2]) for i in range(0, len(level), 2)]
             last = len(pairs) == 1
             level = [
-                self.put(pointwise.Join(name if last else f"{name}.join{depth}.{i}", pair)) if len(pair) == 2 else pair[0]
+                self.put(pointwise.Join(name if last else self.fresh(f"{name}.join{depth}.{i}"), pair)) if len(pair) == 2 else pair[0]
                 for i, pair in enumerate(pairs)
             ]
             depth += 1
         return level[0]
+
+
+def _end_in_signs(graph: Graph) -> set[str]:
+    """The values of which all that is made, elements at a time, ends in a Sign; backwards, as networks may be deeper than a stack."""
+    between = layers.Affine | layers.PRelu | layers.Clip | layers.Relu | layers.MaxPool
+    found: set[str] = set()
+    for node in reversed(graph.nodes):
+        users = graph.users[node.name]
+        if users and all(isinstance(user, layers.Sign) or (isinstance(user, between) and user.name in found) for user in users):
+            found.add(node.name)
+    return found
 
 
 def no_flips(count: int) -> Const:

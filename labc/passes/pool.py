@@ -5,6 +5,7 @@ After:   %a = affine(%conv, s, t)   %sign = sign(%a)   %pool = max_pool(%sign, f
 
 Each channel's way from sums to signs rises or falls all along, so the largest of the sums has the largest sign where it rises - an OR of
 bits - and the smallest where it falls - an AND. The same holds for requantization to bytes, which falls where its multiplier is negative.
+A pool of floats must move, so where several signs read one, each gets its own; a pool of sums that several read stays where it is.
 """
 
 from __future__ import annotations
@@ -15,57 +16,85 @@ import numpy as np
 
 from labc.ir import layers, pointwise
 from labc.ir.core import Array, Const, Graph, Node
+from labc.passes.ranges import needed
+
+_LINKS = layers.Affine | layers.PRelu | layers.Clip | layers.Relu | pointwise.MaxPool
 
 
 def pool(graph: Graph) -> Graph:
-    """Every MaxPool of sums or floats with one reader, as far behind as it can go; one of sums that cannot move stays where it is."""
-    while True:
-        moved = next((after for node in graph.nodes if (after := _behind(graph, node))), None)
-        if moved is None:
-            return graph
-        graph = moved
-
-
-def _behind(graph: Graph, node: Node) -> Graph | None:
-    """The graph with one MaxPool moved, or None."""
-    if not isinstance(node, pointwise.MaxPool) or graph.types[node.name].element not in ("i32", "i16", "f32"):
-        return None
-    chain = _chain(graph, node)
-    if chain is None:
-        return None
-    last = chain[-1]
-    falling = np.zeros(node.flips.type.size, bool)
-    for link in chain:
-        falling ^= _falls(link, falling)
-    first = replace(chain[0], inputs=node.inputs)
-    behind = pointwise.MaxPool(node.name, (last.name,), node.window, Const("sign", np.where(falling, 1, -1)))
+    """Every MaxPool in front of a Sign or a Requantize to bytes that can go behind it; the others stay where they are."""
+    chains = {node.name: chain for node in graph.nodes if (chain := _chain(graph, node))}
+    if not chains:
+        return graph
+    moved = {link.name for chain in chains.values() for link in chain if len(graph.users[link.name]) == 1}
     nodes: list[Node] = []
-    for other in graph.nodes:
-        if other is node:
+    renamed: dict[str, str] = {}  # a sign that is pooled now → its last pool
+    taken = set(graph.by_name)
+    for node in graph.nodes:
+        if node.name in moved:
             continue
-        at = first if other is chain[0] else other
-        if last.name in at.inputs:
-            at = replace(at, inputs=tuple(node.name if name == last.name else name for name in at.inputs))
-        nodes.append(at)
-        if other is last:
-            nodes.append(behind)
-    return Graph(tuple(nodes), node.name if graph.output == last.name else graph.output)
+        at = replace(node, inputs=tuple(renamed.get(name, name) for name in node.inputs))
+        nodes += _behind(graph, at, chains[node.name], taken) if node.name in chains else [at]
+        if node.name in chains:
+            renamed[node.name] = nodes[-1].name
+    return needed(Graph(tuple(nodes), renamed.get(graph.output, graph.output)))
 
 
-def _chain(graph: Graph, node: Node) -> list[Node] | None:
-    """What follows a pool up to a Sign or a Requantize to bytes, if nothing else reads anything on the way."""
-    chain: list[Node] = []
-    while len(users := graph.users[chain[-1].name if chain else node.name]) == 1:
-        chain.append(users[0])
-        match users[0]:
-            case layers.Sign():
-                return chain
-            case layers.Requantize(element="u8"):
-                return chain if len(chain) == 1 else None
-            case layers.Affine() | layers.PRelu() | layers.Clip() | layers.Relu():
-                continue
-        return None
-    return None
+def _chain(graph: Graph, end: Node) -> list[Node]:
+    """From the first pool that can move behind `end` to the node before `end`; none if there is no such pool."""
+    links: list[Node] = []
+    movable, alone = 0, True
+    match end:
+        case layers.Sign():
+            kinds: type[Node] | object = _LINKS
+        case layers.Requantize(element="u8"):
+            kinds = pointwise.MaxPool
+        case _:
+            return []
+    node = graph.by_name[end.inputs[0]]
+    while isinstance(node, kinds):  # type: ignore[arg-type]  # a union of classes
+        alone = alone and len(graph.users[node.name]) == 1
+        links.append(node)
+        if isinstance(node, pointwise.MaxPool):
+            if graph.types[node.name].element not in ("i32", "f32"):
+                links.pop()
+                break
+            if alone or graph.types[node.name].element == "f32":
+                movable = len(links)
+        node = graph.by_name[node.inputs[0]]
+    return links[:movable][::-1]
+
+
+def _behind(graph: Graph, end: Node, chain: list[Node], taken: set[str]) -> list[Node]:
+    """`end` on what the pools of `chain` read, and the pools behind it, each with flips for what stood between them.
+
+    A link that others read too is made anew, under a name that is not taken.
+    """
+    made: list[Node] = []
+    value = chain[0].inputs[0]  # integers or floats, so no value of `renamed`
+    for link in chain:
+        if not isinstance(link, pointwise.MaxPool):
+            name = link.name if len(graph.users[link.name]) == 1 else _fresh(f"{link.name}.{end.name}", taken)
+            made.append(replace(link, name=name, inputs=(value,)))
+            value = name
+    made.append(replace(end, inputs=(value,)))
+    value = end.name
+    for i, link in enumerate(chain):
+        if isinstance(link, pointwise.MaxPool):
+            falling = np.zeros(link.flips.type.size, bool)
+            for later in (*chain[i + 1 :], end):
+                falling = falling ^ _falls(later, falling)
+            name = link.name if len(graph.users[link.name]) == 1 else _fresh(f"{link.name}.{end.name}", taken)
+            made.append(pointwise.MaxPool(name, (value,), link.window, Const("sign", np.where(falling, 1, -1))))
+            value = name
+    return made
+
+
+def _fresh(wanted: str, taken: set[str]) -> str:
+    while wanted in taken:
+        wanted += "_"
+    taken.add(wanted)
+    return wanted
 
 
 def _falls(node: Node, unchanged: Array) -> Array:

@@ -16,10 +16,14 @@ def bounds(graph: Graph, name: str) -> tuple[Array, Array]:
 
     Raises LabcError naming the layer if a sum can leave ±2²⁴.
     """
-    if name in graph.ranges:
-        return graph.ranges[name]
     node = graph.by_name[name]
-    low, high = graph.ranges[name] = _bounds(graph, node)
+    # In order, so that what a value depends on is there: networks may be deeper than Python's stack.
+    for at in range(len(graph.ranges), graph.position[name] + 1):
+        graph.ranges.append(_bounds(graph, graph.nodes[at]))
+    found = graph.ranges[graph.position[name]]
+    if found is None:
+        raise node.fail(f"a {node.kind()} is not integers", "put a dense or convolutional layer before it")
+    low, high = found
     if max(-int(low.min()), int(high.max())) > LARGEST_SUM:
         raise node.fail(
             f"a sum can reach {max(-int(low.min()), int(high.max()))}, the largest exact one is {LARGEST_SUM}",
@@ -28,40 +32,35 @@ def bounds(graph: Graph, name: str) -> tuple[Array, Array]:
     return low, high
 
 
-def _bounds(graph: Graph, node: Node) -> tuple[Array, Array]:
+def _bounds(graph: Graph, node: Node) -> tuple[Array, Array] | None:
+    """The bounds of one value from those before it; None of floats."""
     type_ = graph.types[node.name]
     if type_.element in layers.INTEGERS:
         return _extremes(type_)
+    before = [ends for name in node.inputs if (ends := graph.ranges[graph.position[name]]) is not None]
+    low, high = before[0] if before else (np.zeros(1, np.int64), np.zeros(1, np.int64))
     match node:
         # Of 16-bit values: what keeps them narrower than they could be.
         case pointwise.Clip():
-            low, high = bounds(graph, node.inputs[0])
             return np.clip(low, int(node.low), int(node.high)), np.clip(high, int(node.low), int(node.high))
         case pointwise.Add():
-            (low, high), (more_low, more_high) = (bounds(graph, name) for name in node.inputs)
-            return np.clip(low + more_low, *machine.EXTREMES["i16"]), np.clip(high + more_high, *machine.EXTREMES["i16"])
+            return np.clip(low + before[1][0], *machine.EXTREMES["i16"]), np.clip(high + before[1][1], *machine.EXTREMES["i16"])
         case machine.Sums():
             return node.bounds(graph.types[node.inputs[0]].element)
         case pointwise.AddPool():
-            low, high = bounds(graph, node.inputs[0])
             taps = node.window.taps
             outside = any(node.window.pads)
             return np.minimum(low * taps, 0) if outside else low * taps, np.maximum(high * taps, 0) if outside else high * taps
         case pointwise.View():
-            low, high = bounds(graph, node.inputs[0])
             _, height, width = image(graph.types[node.inputs[0]].shape)
             return np.tile(low, height * width), np.tile(high, height * width)
         case pointwise.Join():
-            ends = [bounds(graph, name) for name in node.inputs]
-            return np.concatenate([low for low, _ in ends]), np.concatenate([high for _, high in ends])
+            return np.concatenate([ends[0] for ends in before]), np.concatenate([ends[1] for ends in before])
         case pointwise.Slice():
-            low, high = bounds(graph, node.inputs[0])
             return low[node.first : node.first + node.count], high[node.first : node.first + node.count]
         case pointwise.MaxPool() | pointwise.Widen():
-            return bounds(graph, node.inputs[0])
-    if type_.element == "i16":
-        return _extremes(type_)
-    raise node.fail(f"a {node.kind()} is not integers", "put a dense or convolutional layer before it")
+            return (low, high) if before else None
+    return _extremes(type_) if type_.element == "i16" else None
 
 
 def _extremes(type_: Type) -> tuple[Array, Array]:

@@ -29,7 +29,8 @@ def threshold(graph: Graph) -> Graph:
             require_finite(chain[:-1], low, high)
             falling, thresholds = bisect(chain, low, high)
             flips = np.full(len(low), -1)
-            if isinstance(source, machine.Sums) and len(graph.users[source.name]) == 1:
+            # What nobody else reads may be negated.
+            if isinstance(source, machine.Sums) and all(len(graph.users[node.name]) == 1 for node in (source, *chain[:-1])):
                 signs = np.where(falling, -1, 1).astype(np.int8).reshape(-1, *[1] * (source.weights.array.ndim - 1))
                 replaced[source.name] = source.with_weights(Const("sign", source.weights.array * signs))
             else:
@@ -126,7 +127,10 @@ def prove(before: Graph, after: Graph, tick: Callable[[int], None] = lambda comp
 
 
 def _flip(source: Node, found: Node, after: Graph) -> Array:
-    """Per channel +1, or −1 where the sums that `found` compares are the layer's negated. Raises LabcError if they are neither."""
+    """Per channel +1, or −1 where the sums that `found` compares are the layer's negated. Raises LabcError if they are neither.
+
+    Other integers have no weights that could have been changed: `threshold` names their node itself.
+    """
     made = found if isinstance(found, machine.Sums) else after.by_name[found.inputs[0]]
     if not isinstance(source, machine.Sums) or not isinstance(made, machine.Sums):
         return np.ones(after.types[found.name].shape[0], np.int64)
