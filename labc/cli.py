@@ -114,6 +114,7 @@ def _build(a: argparse.Namespace) -> int:
         levels=a.levels,
         flash=a.flash,
         ram=a.ram,
+        **_core(a),
         progress=lambda step: _say(step, a),
     )
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -138,6 +139,8 @@ def _build(a: argparse.Namespace) -> int:
 def _check(a: argparse.Namespace) -> int:
     if a.kernels:
         return _check_kernels(a)
+    if a.all:
+        return _check_everywhere(a)
     if a.model is None:
         raise LabcError("check: no MODEL.onnx; name one, or check the kernels alone with --kernels")
     _say(f"reading {a.model}", a)
@@ -146,7 +149,7 @@ def _check(a: argparse.Namespace) -> int:
     with _bar(a) as bar:
         checked = trial.check(
             a.model,
-            a.target or "host",
+            a.target,
             sample_count=a.samples,
             seed=a.seed or 0,
             inputs=a.inputs,
@@ -154,7 +157,9 @@ def _check(a: argparse.Namespace) -> int:
             levels=a.levels,
             flash=a.flash,
             ram=a.ram,
+            **_core(a),
             timed=a.time,
+            every_layer=a.layers,
             progress=bar,
         )
     if a.save:
@@ -163,14 +168,38 @@ def _check(a: argparse.Namespace) -> int:
     return FAILED if checked.failed else OK
 
 
+def _core(a: argparse.Namespace) -> dict[str, Any]:
+    return {"board": a.board, "cpu": a.cpu, "float_abi": a.float_abi, "cc": a.cc}
+
+
+def _refuse(a: argparse.Namespace, flag: str, options: tuple[str, ...], why: str) -> None:
+    if given := [f"--{option.replace('_', '-')}" if option != "model" else str(a.model) for option in options if getattr(a, option)]:
+        raise LabcError(f"check: {flag} takes no {given[0]}: {why}; leave one of them out")
+
+
+def _check_everywhere(a: argparse.Namespace) -> int:
+    options = ("target", "board", "cpu", "float_abi", "levels", "flash", "ram", "time", "layers")
+    _refuse(a, "--all", options, "it checks on every board")
+    if a.model is None:
+        raise LabcError("check: no MODEL.onnx; name the one to check on every board")
+    _say(f"reading {a.model}", a)
+    from labc import boards
+
+    with _bar(a) as bar:
+        found = boards.check(a.model, sample_count=a.samples, seed=a.seed or 0, inputs=a.inputs, name=a.name, cc=a.cc, progress=bar)
+    if a.save:
+        _save(a.save, boards.data(found))
+    _print(a, boards.data(found), lambda console: boards.show(console, found))
+    return FAILED if found.failed else OK
+
+
 def _check_kernels(a: argparse.Namespace) -> int:
-    options = ("model", "samples", "inputs", "name", "levels", "flash", "ram", "time")
-    if given := [f"--{option}" if option != "model" else str(a.model) for option in options if getattr(a, option)]:
-        raise LabcError(f"check: --kernels takes no {given[0]}: it checks the kernels alone; leave one of them out")
+    options = ("model", "samples", "inputs", "name", "levels", "flash", "ram", "time", "all", "layers", "cpu", "float_abi", "cc")
+    _refuse(a, "--kernels", options, "it checks the kernels alone")
     from labc import report, trial
 
     with _bar(a) as bar:
-        matrix = trial.check_kernels(a.target, 1 if a.seed is None else a.seed, bar)
+        matrix = trial.check_kernels(a.target, 1 if a.seed is None else a.seed, bar, board=a.board)
     if a.save:
         _save(a.save, report.data(matrix))
     _print(a, report.data(matrix), lambda console: report.show_kernels(console, matrix))
@@ -191,6 +220,13 @@ def _targets(a: argparse.Namespace) -> int:
 
     rows = doctor.targets()
     return _print(a, doctor.data(rows), lambda console: doctor.show_targets(console, rows))
+
+
+def _boards(a: argparse.Namespace) -> int:
+    from labc import boards
+
+    rows = boards.rows()
+    return _print(a, boards.data(rows), lambda console: boards.show_rows(console, rows))
 
 
 def _doctor(a: argparse.Namespace) -> int:
@@ -338,7 +374,8 @@ def _parser() -> argparse.ArgumentParser:
         "compile an ONNX model to a C library",
         "  labc build digits.onnx\n  labc build digits.onnx --target arm --name digits -o firmware/digits\n"
         "  labc build digits.onnx --target x86-64 --levels avx512,avx2\n"
-        "  labc build digits.onnx --target arm --flash 256K --ram 64K\n"
+        "  labc build digits.onnx --board nucleo-f446re\n"
+        "  labc build digits.onnx --target arm --cpu cortex-m33 --flash 256K --ram 64K\n"
         "  labc build digits.onnx --keep stages\n",
     )
     check = add(
@@ -347,7 +384,8 @@ def _parser() -> argparse.ArgumentParser:
         "build a model and prove it equal to the Python reference",
         "  labc check digits.onnx\n  labc check digits.onnx --target arm --samples 100\n"
         "  labc check digits.onnx --inputs images.npy\n  labc check digits.onnx --time\n"
-        "  labc check --kernels\n  labc check --kernels --target arm --seed 7\n",
+        "  labc check digits.onnx --board microbit-v2 --layers\n  labc check digits.onnx --all\n"
+        "  labc check --kernels\n  labc check --kernels --target arm --seed 7\n  labc check --kernels --board mps3-an547\n",
     )
     bench = add(
         "bench",
@@ -362,14 +400,22 @@ def _parser() -> argparse.ArgumentParser:
         "--kernels", action="store_true", help="check the kernels alone, on every machine labc knows (--target: on that target's)"
     )
     for sub in (build, check, bench):
-        sub.add_argument(
-            "--target", default="host", help="host (this machine), x86-64 (any) or arm (Cortex-M4); labc targets lists all (default host)"
-        )
+        sub.add_argument("--target", help="what to make code for: host (this machine, the default), or one that labc targets lists")
         sub.add_argument(
             "--levels", type=_levels, metavar="A,B", help="which levels a library for x86-64 holds, of avx512, avx512bw, avx2 (default all)"
         )
-    check.set_defaults(target=None)  # host, but every machine with --kernels
+    bench.set_defaults(target="host")
+    check.add_argument("--all", action="store_true", help="check on every board that labc boards lists")
+    check.add_argument("--layers", action="store_true", help="also compare every value between two layers, of some inputs")
     for sub in (build, check):
+        sub.add_argument(
+            "--board", metavar="NAME", help="one of labc boards, or a .toml file: implies target, core, float ABI, flash and RAM"
+        )
+        sub.add_argument("--cpu", metavar="CORE", help="a core of the target, as cortex-m0plus (default: labc targets)")
+        sub.add_argument(
+            "--float-abi", choices=("hard", "soft"), help="floats in FPU registers, or no FPU used at all (default: the core's)"
+        )
+        sub.add_argument("--cc", metavar="COMPILER", help="take this compiler: a name of labc doctor, or a path (default: the first found)")
         sub.add_argument("--flash", type=_bytes, metavar="BYTES", help="what the constants must fit, as 262144 or 256K (default: anything)")
         sub.add_argument("--ram", type=_bytes, metavar="BYTES", help="what the arena must fit; kernels that need too much are not taken")
         sub.add_argument("--name", help="prefix of the library's names in C (default: the file's name)")
@@ -381,6 +427,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--time", action="store_true", help="also time one inference on this machine (target host)")
     check.add_argument("--save", type=Path, metavar="FILE.json", help="also write the result there")
 
+    add("boards", _boards, "list the boards labc knows, and what this machine can build for them and run", "  labc boards\n")
     add("targets", _targets, "list what code can be made for, and what this machine can build and run", "  labc targets\n")
     add("doctor", _doctor, "say what is installed, what is missing, and how to get it", "  labc doctor\n")
     return top

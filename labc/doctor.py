@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from labc import emulator, target, toolchain
+from labc import machines, remote, target, toolchain
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,9 @@ class Tool:
 # Wheels: what each is for, and the extra that brings it.
 _WHEELS = (
     ("onnxruntime", "referee of labc check", "pip install 'labc[referee]'"),
-    ("unicorn", "emulator for Arm", "pip install 'labc[cross]'"),
+    ("unicorn", "emulator for Arm, RISC-V and MIPS", "pip install 'labc[cross]'"),
     ("elftools", "sizes from ELF files", "pip install 'labc[cross]'"),
+    ("wasmtime", "emulator for WebAssembly", "pip install 'labc[cross]'"),
     ("torch", "training", "pip install 'labc[train]'"),
     ("pytorch_lightning", "training", "pip install 'labc[train]'"),
 )
@@ -49,6 +50,10 @@ _COMPILERS = {
     "arm-none-eabi-gcc": "apt install gcc-arm-none-eabi",
     "aarch64-linux-gnu-gcc": "apt install gcc-aarch64-linux-gnu",
     "arm-linux-gnueabihf-gcc": "apt install gcc-arm-linux-gnueabihf",
+    "riscv64-unknown-elf-gcc": "apt install gcc-riscv64-unknown-elf",
+    "riscv64-linux-gnu-gcc": "apt install gcc-riscv64-linux-gnu",
+    "avr-gcc": "apt install gcc-avr avr-libc",
+    "mips-linux-gnu-gcc": "apt install gcc-mips-linux-gnu",
 }
 
 
@@ -57,8 +62,8 @@ def targets() -> list[TargetRow]:
     found = []
     for wanted in target.TARGETS.values():
         compilers = [tools for _, tools in toolchain.survey(wanted) if isinstance(tools, toolchain.Toolchain)]
-        reason = emulator.available() if wanted.cpu is not None else toolchain.not_here(wanted)
-        place = f"this machine ({platform.machine()})" if wanted.cpu is None else f"emulated {wanted.cpu} (unicorn)"
+        reason = machines.available(wanted.cpu) if wanted.cpu is not None else toolchain.not_here(wanted)
+        place = f"this machine ({platform.machine()})" if wanted.cpu is None else f"emulated {wanted.cpu} ({machines.name(wanted.cpu)})"
         with_ = f"{compilers[0].name} {compilers[0].version}" if compilers else "no compiler found; see labc doctor"
         found.append(TargetRow(wanted.name, wanted.description, bool(compilers), with_, reason is None, reason or place))
     return found
@@ -72,6 +77,9 @@ def survey() -> list[Tool]:
             there = isinstance(tools, toolchain.Toolchain)
             detail = tools.version if isinstance(tools, toolchain.Toolchain) else tools
             found.append(Tool(name, there, detail, f"compiler for {wanted.name}", _COMPILERS.get(name, "")))
+    for cpu, machine in remote.MACHINES.items():
+        reason = remote.available(cpu)
+        found.append(Tool(machine.program, reason is None, reason or "", f"emulator for {cpu}", f"apt install {machine.package}"))
     found += [Tool(wheel, find_spec(wheel) is not None, "", purpose, remedy) for wheel, purpose, remedy in _WHEELS]
     return found
 

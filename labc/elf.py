@@ -1,4 +1,4 @@
-"""Read the ELF image of a program for an Arm core, with suspicion: sizes are bounded, ranges checked, damage is an error."""
+"""Read the ELF image of a program for another core, with suspicion: sizes are bounded, ranges checked, damage is an error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from labc.errors import NOT_HERE, LabcError
 
 LARGEST = 64 << 20  # bytes of an ELF file, and of what it loads
 IMAGE_END = 0x4000_0000  # ARMv7-M ARM B3.1: code and SRAM lie below, peripherals follow
-_HEADS = {(b"\x7fELF\x01\x01", struct.pack("<HH", 2, 40)), (b"\x7fELF\x02\x01", struct.pack("<HH", 2, 183))}
+# Magic, 32 or 64 bits, byte order; then type executable, and machine: Arm, AArch64, RISC-V of both widths, AVR, big-endian MIPS
+# (System V ABI, "ELF Header", and its supplements).
+_HEADS = {
+    *((b"\x7fELF\x01\x01", struct.pack("<HH", 2, machine)) for machine in (40, 243, 83)),
+    *((b"\x7fELF\x02\x01", struct.pack("<HH", 2, machine)) for machine in (183, 243)),
+    (b"\x7fELF\x01\x02", struct.pack(">HH", 2, 8)),
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ def sections(elf: Path | bytes) -> dict[str, int]:
 
 
 def read_elf(source: Path | bytes) -> Elf:
-    """The image in a file or in bytes; LabcError if it is not a bounded, complete, little-endian Arm or AArch64 executable."""
+    """The image in a file or in bytes; LabcError if it is not a bounded, complete executable of a core in `_HEADS`."""
     place = "image" if isinstance(source, bytes) else str(source)
     try:
         if not isinstance(source, bytes) and source.stat().st_size > LARGEST:
@@ -72,9 +78,8 @@ def read_elf(source: Path | bytes) -> Elf:
         data = source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
         raise LabcError(f"{place}: cannot be read ({error.strerror}); build the image first") from error
-    # Magic, 32 or 64 bits, little-endian; then type executable, machine (System V ABI, "ELF Header"; AAELF32, AAELF64).
     if len(data) > LARGEST or (data[:6], data[16:20]) not in _HEADS:
-        raise LabcError(f"{place}: not a little-endian ELF executable of 32-bit Arm or AArch64; link it with labc")
+        raise LabcError(f"{place}: not an ELF executable of a core that labc emulates; link it with labc")
     try:
         return _parse(data)
     except ImportError as error:
@@ -117,6 +122,6 @@ def _parse(data: bytes) -> Elf:
     for entry in table.iter_symbols():
         kind = kinds.get(entry["st_info"]["type"])
         if kind and entry["st_shndx"] != "SHN_UNDEF" and (entry.name not in known or entry["st_info"]["bind"] != "STB_LOCAL"):
-            thumb = kind == "function" and bool(entry["st_value"] & 1)
+            thumb = elf["e_machine"] == "EM_ARM" and kind == "function" and bool(entry["st_value"] & 1)
             known[entry.name] = Symbol(entry["st_value"] - thumb, entry["st_size"], kind, thumb)
     return Elf(tuple(segments), known, tuple(headers), elf.elfclass)

@@ -1,4 +1,4 @@
-"""Run the functions of an image for an Arm core on its own instruction set, in unicorn, and count what they cost.
+"""Run the functions of an image for another core on its own instruction set, in unicorn, and count what they cost.
 
 The core is modelled strictly: what a Cortex-M0 does not know (Thumb-2, an FPU, unaligned loads) is a fault there. Memory is what
 the image and `alloc` asked for and nothing else.
@@ -30,8 +30,9 @@ PAINT = 0xA5
 class _Machine:
     """An instruction set and its calling convention: how unicorn names them, and what a call looks like.
 
-    `registers` pass the first arguments; those after lie on the stack in slots of `slot` bytes, which is also the size of a
-    pointer, below a stack pointer that is a multiple of `stack_align`.
+    `registers` pass the first arguments, `result` is where the answer is; further arguments lie on the stack in slots of `slot` bytes,
+    which is also the size of a pointer, `home` bytes above a stack pointer that is a multiple of `stack_align`. `units`: how long its
+    instructions are, "4" bytes or as said in `_block_counter`.
     """
 
     architecture: str
@@ -42,6 +43,10 @@ class _Machine:
     link: str
     slot: int
     stack_align: int
+    units: str = "4"
+    result: str = ""  # the first of `registers` unless named
+    home: int = 0
+    order: str = "<"
 
     @property
     def bits(self) -> int:
@@ -49,12 +54,17 @@ class _Machine:
         return 8 * self.slot
 
 
-_M = _Machine("ARM", "THUMB", "unicorn.arm_const", "UC_ARM_REG_", ("R0", "R1", "R2", "R3"), "LR", 4, 8)  # AAPCS32
-_A32 = replace(_M, mode="ARM")
+_M = _Machine("ARM", "THUMB", "unicorn.arm_const", "UC_ARM_REG_", ("R0", "R1", "R2", "R3"), "LR", 4, 8, "thumb")  # AAPCS32
+_A32 = replace(_M, mode="ARM", units="4")
 _A64 = _Machine("ARM64", "ARM", "unicorn.arm64_const", "UC_ARM64_REG_", tuple(f"X{i}" for i in range(8)), "X30", 8, 16)  # AAPCS64
+_RISCV = tuple(f"A{i}" for i in range(8))  # RISC-V ELF psABI, "Integer Calling Convention"
+_RV32 = _Machine("RISCV", "RISCV32", "unicorn.riscv_const", "UC_RISCV_REG_", _RISCV, "RA", 4, 16, "riscv")
+_RV64 = replace(_RV32, mode="RISCV64", slot=8)
+# System V ABI, MIPS supplement: 16 bytes are set aside for the register arguments.
+_MIPS = _Machine("MIPS", "MIPS32", "unicorn.mips_const", "UC_MIPS_REG_", ("A0", "A1", "A2", "A3"), "RA", 4, 8, "4", "V0", 16, ">")
 
 # Each core's machine, unicorn's model of it, and whether it has an FPU to switch on.
-_CORES = {
+_CORES: dict[str, tuple[_Machine, str, bool]] = {
     "cortex-m0": (_M, "UC_CPU_ARM_CORTEX_M0", False),
     "cortex-m0plus": (_M, "UC_CPU_ARM_CORTEX_M0", False),
     "cortex-m3": (_M, "UC_CPU_ARM_CORTEX_M3", False),
@@ -63,7 +73,13 @@ _CORES = {
     "cortex-m33": (_M, "UC_CPU_ARM_CORTEX_M33", True),
     "cortex-a7": (_A32, "UC_CPU_ARM_CORTEX_A7", True),
     "cortex-a53": (_A64, "UC_CPU_ARM64_A53", True),
+    "cortex-a72": (_A64, "UC_CPU_ARM64_A72", True),
+    "rv32imac": (_RV32, "UC_CPU_RISCV32_SIFIVE_E31", False),
+    "rv32imc": (_RV32, "UC_CPU_RISCV32_SIFIVE_E31", False),
+    "rv64gc": (_RV64, "UC_CPU_RISCV64_ANY", True),
+    "mips32r2": (_MIPS, "UC_CPU_MIPS32_24KC", False),
 }
+CORES = tuple(_CORES)
 
 
 class EmulatorFault(LabcError):  # noqa: N818 (a fault is what the core calls it)
@@ -118,7 +134,9 @@ class Image:
         self._functions = sorted((s.address, s.size, name) for name, s in parsed.symbols.items() if s.kind == "function")
         self._u, self._constants = unicorn, constants
         # Not UC_MODE_MCLASS: with it unicorn runs every model as a Cortex-M33.
-        self._uc: Any = unicorn.Uc(getattr(unicorn, f"UC_ARCH_{machine.architecture}"), getattr(unicorn, f"UC_MODE_{machine.mode}"))
+        big = unicorn.UC_MODE_BIG_ENDIAN if machine.order == ">" else 0
+        mode = getattr(unicorn, f"UC_MODE_{machine.mode}") | big
+        self._uc: Any = unicorn.Uc(getattr(unicorn, f"UC_ARCH_{machine.architecture}"), mode)
         self._uc.ctl_set_cpu_model(getattr(constants, model))
         self._map_image(parsed.segments)
         self._stack = STACK_END - -(-stack_bytes // PAGE) * PAGE
@@ -129,6 +147,8 @@ class Image:
             self._uc.mem_map(SYSTEM, PAGE, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
         if machine is _A64:  # CPACR_EL1.FPEN: no trap
             self._uc.reg_write(constants.UC_ARM64_REG_CPACR_EL1, 3 << 20)
+        elif machine is _RV64:  # mstatus.FS: on
+            self._uc.reg_write(constants.UC_RISCV_REG_MSTATUS, 3 << 13)
         elif has_fpu:  # CPACR: full access to CP10 and CP11; FPEXC.EN, which the model also asks for
             self._uc.reg_write(constants.UC_ARM_REG_C1_C0_2, self._uc.reg_read(constants.UC_ARM_REG_C1_C0_2) | 0xF << 20)
             self._uc.reg_write(constants.UC_ARM_REG_FPEXC, 0x4000_0000)
@@ -141,9 +161,11 @@ class Image:
         """Unicorn's number of a register."""
         return getattr(self._constants, self._machine.prefix + name)
 
-    def _in_thumb(self) -> bool:
-        """Whether the core is in Thumb state now."""
-        return self._machine is _M or (self._machine is _A32 and bool(self._uc.reg_read(self._constants.UC_ARM_REG_CPSR) & 1 << 5))
+    def _units(self) -> str:
+        """How long the instructions are that the core runs now."""
+        if self._machine is _A32 and self._uc.reg_read(self._constants.UC_ARM_REG_CPSR) & 1 << 5:
+            return "thumb"
+        return self._machine.units
 
     def _map_image(self, segments: tuple[Segment, ...]) -> None:
         """Map the pages that segments touch, with the rights of all that share a page, and fill them."""
@@ -204,19 +226,19 @@ class Image:
         uc.context_restore(self._fresh)
         words = [arg % (1 << machine.bits) for arg in args]
         stacked = words[len(machine.registers) :]
-        sp = STACK_END - -(-machine.slot * len(stacked) // machine.stack_align) * machine.stack_align
+        sp = STACK_END - -(-(machine.home + machine.slot * len(stacked)) // machine.stack_align) * machine.stack_align
         if measure:
             uc.mem_write(self._stack, bytes([PAINT]) * (STACK_END - self._stack))
         for register, word in zip(machine.registers, words, strict=False):
             uc.reg_write(self._register(register), word)
-        uc.mem_write(sp, struct.pack(f"<{len(stacked)}{'I' if machine.slot == 4 else 'Q'}", *stacked))
+        uc.mem_write(sp + machine.home, struct.pack(f"{machine.order}{len(stacked)}{'I' if machine.slot == 4 else 'Q'}", *stacked))
         uc.reg_write(self._register("SP"), sp)
         uc.reg_write(self._register(machine.link), RETURN | function.thumb)
         self._events.clear()
         executed = [0]
         reason, hook = None, None
         if measure:
-            hook = uc.hook_add(u.UC_HOOK_BLOCK, _block_counter(executed, self._in_thumb))
+            hook = uc.hook_add(u.UC_HOOK_BLOCK, _block_counter(executed, self._units))
             uc.ctl_flush_tb()  # code translated without the hook would go uncounted; so also with `count` below, hence on every call
         watch = Timer(seconds, uc.emu_stop) if seconds else None  # unicorn's own timer polls every 2 us
         if watch is not None:
@@ -244,7 +266,7 @@ class Image:
         if measure:
             painted = bytes(uc.mem_read(self._stack, sp - self._stack))
             depth = -(-len(painted.lstrip(bytes([PAINT]))) // 4) * 4
-        result = uc.reg_read(self._register(machine.registers[0])) & 0xFFFF_FFFF
+        result = uc.reg_read(self._register(machine.result or machine.registers[0])) & 0xFFFF_FFFF
         return Call(result - (result >> 31 << 32), executed[0] if measure else None, depth)
 
     def _where(self, pc: int) -> str:
@@ -255,17 +277,18 @@ class Image:
         return "outside every function"
 
 
-def _block_counter(executed: list[int], in_thumb: Callable[[], bool]) -> Callable[..., None]:
-    """A hook that adds the instructions of each basic block run: 4 bytes each, but in Thumb 2, except where the halfword is from
-    0xE800 on (ARMv7-M A5.1)."""
+def _block_counter(executed: list[int], units: Callable[[], str]) -> Callable[..., None]:
+    """A hook that adds the instructions of each basic block run: 4 bytes each, but in "thumb" 2, except where the halfword is from
+    0xE800 on (ARMv7-M A5.1), and in "riscv" 2, except where its lowest two bits are 3 (RISC-V ISA manual, 1.5)."""
     known: dict[tuple[int, int], int] = {}
 
     def block(uc: Any, address: int, size: int, _: object) -> None:
         count = known.get((address, size))
         if count is None:
-            code, at, count, thumb = uc.mem_read(address, size), 0, 0, in_thumb()
+            code, at, count, kind = uc.mem_read(address, size), 0, 0, units()
             while at < size:
-                at += 2 if thumb and code[at + 1] < 0xE8 else 4
+                short = code[at + 1] < 0xE8 if kind == "thumb" else kind == "riscv" and code[at] & 3 != 3
+                at += 2 if short else 4
                 count += 1
             known[address, size] = count
         executed[0] += count

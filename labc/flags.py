@@ -9,24 +9,45 @@ from typing import Literal
 
 from labc import kernels
 from labc.errors import NOT_HERE, LabcError
-from labc.target import Target
+from labc.target import CORES, Target
 
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
 _PORTABLE = ("-std=c11", "-g0", "-ffp-contract=off", "-fomit-frame-pointer")
 _FIRMWARE = ("-ffreestanding", "-ffunction-sections", "-fdata-sections", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
-# core: zig's name, zig's FPU feature, gcc's FPU; the sources are GCC's "ARM Options" and LLVM's ARMProcessors.td.
+# core: zig's name, what zig must be told for its hard float ABI, gcc's FPU; from GCC's "ARM Options" and LLVM's processor tables.
+# The FPU of a Cortex-M7 is named as single precision: code for that runs where it is double, too. Of MVE only the integer half is used:
+# its floats flush subnormals (Armv8-M ARM, "Flush-to-zero mode").
 _CORES: dict[str, tuple[str, str | None, str | None]] = {
     "cortex-m0": ("cortex_m0", None, None),
     "cortex-m0plus": ("cortex_m0plus", None, None),
     "cortex-m3": ("cortex_m3", None, None),
     "cortex-m4": ("cortex_m4", "vfp4d16sp", "fpv4-sp-d16"),
-    "cortex-m7": ("cortex_m7", "fp_armv8d16", "fpv5-d16"),
+    "cortex-m7": ("cortex_m7", "fp_armv8d16sp", "fpv5-sp-d16"),
     "cortex-m33": ("cortex_m33", "fp_armv8d16sp", "fpv5-sp-d16"),
+    "cortex-m55": ("cortex_m55", "fp_armv8d16sp+mve", "auto"),
     "cortex-a7": ("cortex_a7", "neon", "neon-vfpv4"),
     "cortex-a53": ("cortex_a53", "neon", None),
+    "cortex-a72": ("cortex_a72", "neon", None),
+    "rv32imac": ("generic_rv32+m+a+c", None, None),
+    "rv32imc": ("generic_rv32+m+c", None, None),
+    "rv64gc": ("generic_rv64+m+a+c", "f+d", None),
+    "wasm32": ("generic", "", None),
+    "atmega328p": ("atmega328p", None, None),
+    "mips32r2": ("mips32r2", None, None),
 }
-# The application cores among them, and their kind.
-_A_CORES = {"cortex-a7": "armv7", "cortex-a53": "aarch64"}
+# What gcc is told instead of -mcpu for the extensions of a Cortex-M55: MVE without floats, or neither.
+_M55 = {"hard": "cortex-m55+nomve.fp", "soft": "cortex-m55+nomve+nofp"}
+_ZIG_MACHINES = {
+    "aarch64": "aarch64-freestanding-none",
+    "armv7": "arm-freestanding-eabihf",
+    "riscv32": "riscv32-freestanding-none",
+    "riscv64": "riscv64-freestanding-none",
+    "wasm32": "wasm32-freestanding-musl",
+    "mips": "mips-freestanding-eabi",
+}
+_MIPS = ("-mno-abicalls", "-fno-pic", "-G0")  # functions are called from outside, without the registers that code for Linux expects
+# Of small chips, where size comes first.
+_SMALL = ("cortex-m", "riscv32", "avr")
 
 
 @dataclass(frozen=True)
@@ -45,10 +66,11 @@ class Toolchain:
 
 
 def kind_of(target: Target) -> str:
-    """Which compilers make code for a target: host, x86-64, cortex-m, aarch64 or armv7."""
+    """Which compilers make code for a target: host, cortex-m for arm, else the target's own name."""
     if target.cpu is None:
         return "host" if target.machine is None else "x86-64"
-    return _A_CORES.get(target.cpu, "cortex-m")
+    core = CORES.get(target.cpu)
+    return "cortex-m" if core is None or core.target == "arm" else core.target
 
 
 def host_machine() -> str:
@@ -73,18 +95,26 @@ def machine_flags(toolchain: Toolchain, target: Target) -> tuple[str, ...]:
     if hard and zig_fpu is None:
         raise LabcError(f"{target.name}: {target.cpu} has no FPU; use the soft float ABI")
     kind = kind_of(target)
-    if kind != "cortex-m" and not hard:
+    if not hard and CORES[target.cpu].float_abis == ("hard",):
         raise LabcError(f"{target.name}: {target.cpu} is built for with the hard float ABI only; use that")
     if toolchain.family == "zig":  # its cores have no FPU until one is named
-        machine = {"aarch64": "aarch64-freestanding-none", "armv7": "arm-freestanding-eabihf"}.get(
-            kind, "thumb-freestanding-eabihf" if hard else "thumb-freestanding-eabi"
-        )
-        return ("-target", machine, f"-mcpu={zig_cpu}" + (f"+{zig_fpu}" if hard else ""))
-    if kind == "aarch64":
-        return (f"-mcpu={target.cpu}",)
-    if kind == "armv7":  # ARM code, no Thumb: what compilers for Linux are set up for differs
-        return (f"-mcpu={target.cpu}", "-marm", "-mfloat-abi=hard", f"-mfpu={gcc_fpu}")
-    return (f"-mcpu={target.cpu}", "-mthumb", *(("-mfloat-abi=hard", f"-mfpu={gcc_fpu}") if hard else ("-mfloat-abi=soft",)))
+        machine = _ZIG_MACHINES.get(kind, "thumb-freestanding-eabihf" if hard else "thumb-freestanding-eabi")
+        more = {"mips": ("-msoft-float", *_MIPS), "riscv64": ("-mabi=lp64d",)}.get(kind, ())
+        return ("-target", machine, f"-mcpu={zig_cpu}" + (f"+{zig_fpu}" if hard and zig_fpu else ""), *more)
+    match kind:
+        case "aarch64":
+            return (f"-mcpu={target.cpu}",)
+        case "armv7":  # ARM code, no Thumb: what compilers for Linux are set up for differs
+            return (f"-mcpu={target.cpu}", "-marm", "-mfloat-abi=hard", f"-mfpu={gcc_fpu}")
+        case "riscv32" | "riscv64":
+            abi = "ilp32" if kind == "riscv32" else "lp64d"
+            return (f"-march={target.cpu}", f"-mabi={abi}", "-mcmodel=medany", "-msmall-data-limit=0")
+        case "avr":
+            return (f"-mmcu={target.cpu}",)
+        case "mips":
+            return (f"-march={target.cpu}", "-EB", "-mabi=32", "-msoft-float", *_MIPS)
+    cpu = _M55[target.float_abi] if target.cpu == "cortex-m55" else target.cpu
+    return (f"-mcpu={cpu}", "-mthumb", *(("-mfloat-abi=hard", f"-mfpu={gcc_fpu}") if hard else ("-mfloat-abi=soft",)))
 
 
 def _zig_host(machine: str) -> str:
@@ -101,9 +131,19 @@ def _zig_host(machine: str) -> str:
 def compile_flags(toolchain: Toolchain, target: Target) -> tuple[str, ...]:
     """All flags of one compilation but files and folders. No family may fuse a product into a sum, anywhere."""
     zig = ("-fno-sanitize=undefined",) if toolchain.family == "zig" else ()
-    firmware = ("-Os", *_FIRMWARE) if kind_of(target) == "cortex-m" else ("-O2", "-fPIE", "-fno-stack-protector", *_FIRMWARE)
+    kind = kind_of(target)
+    if kind in _SMALL:
+        firmware = ("-Os", *_FIRMWARE)
+    else:
+        firmware = ("-O2", *(("-fPIE",) if kind in ("aarch64", "armv7") else ()), "-fno-stack-protector", *_FIRMWARE)
     place = firmware if target.cpu is not None else ("-O2",) if sys.platform == "win32" else ("-O2", "-fPIC")
     return (*machine_flags(toolchain, target), *place, *_PORTABLE, *zig, *WARNINGS)
+
+
+def prefix_map_flag(toolchain: Toolchain, folder: Path) -> str:
+    """What keeps the name of a folder out of objects; gcc before 8 knows it for debug information only, and -g0 makes none."""
+    old = toolchain.family == "gcc" and int(toolchain.version.partition(".")[0]) < 8
+    return f"-f{'debug' if old else 'file'}-prefix-map={folder}=."
 
 
 def isa_flags(source: Path) -> tuple[str, ...]:

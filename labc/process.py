@@ -37,7 +37,7 @@ def run(jobs: Sequence[tuple[str, Sequence[str]]], env: dict[str, str], fine: Se
                 place, command = waiting.popleft()
                 log = ends.enter_context(tempfile.TemporaryFile())
                 process = _start(place, command, env, log)
-                ends.callback(_end, process)
+                ends.callback(end, process)
                 running.append((place, command, process, log, time.monotonic() + TIMEOUT_S))
             place, command, process, output, deadline = running.popleft()
             by_hand = f"by hand: {shlex.join(command)}"
@@ -52,6 +52,18 @@ def run(jobs: Sequence[tuple[str, Sequence[str]]], env: dict[str, str], fine: Se
     return answers
 
 
+def start(place: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a program that is talked to through its standard streams; whoever starts it ends it with `end`.
+
+    Raises LabcError (NOT_HERE) if it does not start.
+    """
+    try:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, start_new_session=True, bufsize=0)
+    except OSError as error:
+        raise LabcError(f"{place}: {command[0]} does not start ({error.strerror}); install it again", code=NOT_HERE) from error
+
+
 def _start(place: str, command: Sequence[str], env: dict[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
@@ -60,7 +72,7 @@ def _start(place: str, command: Sequence[str], env: dict[str, str], output: IO[b
         raise LabcError(f"{place}: {command[0]} does not start ({error.strerror}); {remedy}", code=NOT_HERE) from error
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """Kill a process and all of its group (a compiler driver has children)."""
     if process.poll() is None:
         if hasattr(os, "killpg"):

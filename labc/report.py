@@ -57,6 +57,9 @@ class Checked:
     name: str
     digest: str
     target: str
+    board: str | None
+    cpu: str | None
+    float_abi: str
     compiler: str
     size: Size
     arena: int
@@ -167,7 +170,9 @@ def show_check(console: Any, checked: Checked) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{checked.name} on {checked.target} ({checked.compiler}), model {checked.digest[:12]}", title_justify="left")
+    core = f"{checked.cpu}, {checked.float_abi} float; " if checked.cpu else ""
+    title = f"{checked.name} on {checked.board or checked.target} ({core}{checked.compiler}), model {checked.digest[:12]}"
+    table = Table(title=title, title_justify="left")
     table.add_column("check")
     table.add_column("verdict")
     table.add_column("what was compared", overflow="fold")
@@ -230,7 +235,8 @@ def costs(checked: Checked) -> list[tuple[str, str]]:
     if chip:
         lines.append(("flash", f"{chip.flash:,} bytes (code and constants, from the linked ELF)"))
         lines.append(("RAM", f"{chip.ram:,} bytes (arena {chip.arena:,} + stack {chip.stack:,} + data; input and output are the caller's)"))
-        lines.append(("instructions", f"{chip.instructions:,} per inference (run), {chip.predict_instructions:,} (predict)"))
+        counted = f"{chip.instructions:,} per inference (run), {chip.predict_instructions:,} (predict)" if chip.instructions else ""
+        lines.append(("instructions", counted or "not counted here: no compiler makes QEMU's counter"))
     if timing:
         lines.append(
             ("time", f"{timing.median_ns:,.0f} ns per inference, 90 % of samples in {timing.low_ns:,.0f} to {timing.high_ns:,.0f}")

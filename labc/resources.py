@@ -1,4 +1,4 @@
-"""Where the folders that are not Python live: `templates`, `runtime`."""
+"""Where the folders that are not Python live: `templates`, `runtime`, `boards`."""
 
 from __future__ import annotations
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from labc.errors import LabcError
 
+FloatAbi = Literal["native", "hard", "soft"]
+
 
 @dataclass(frozen=True)
 class Target:
-    """One row of `TARGETS`; a variant is made with `dataclasses.replace(target, cpu=…, float_abi=…)`.
+    """One row of `TARGETS`; a variant is made with `with_core`.
 
-    `isas` names rows of runtime/kernels.def, best first, `scalar` last. `cpu` is an Arm core in GNU spelling, or None for
+    `isas` names rows of runtime/kernels.def, best first, `scalar` last. `cpu` is a core of `CORES`, or None for
     this machine. `float_abi`: "hard" passes floats in FPU registers, "soft" uses no FPU at all, "native" is the platform's own.
     `int_bits` is the width of C's `int`. `flash_bytes` and `ram_bytes` are the memory there is, None where no board says.
 
@@ -26,13 +28,21 @@ class Target:
     description: str
     isas: tuple[str, ...]
     cpu: str | None
-    float_abi: Literal["native", "hard", "soft"]
+    float_abi: FloatAbi
     endian: Literal["little", "big"]
     int_bits: int
     flash_bytes: int | None
     ram_bytes: int | None
     levels: tuple[str, ...] = ()
     machine: str | None = None
+
+
+@dataclass(frozen=True)
+class Core:
+    """A core of a target: the float ABIs it has, the default first."""
+
+    target: str
+    float_abis: tuple[FloatAbi, ...]
 
 
 _X86 = ("avx512", "avx512bw", "avx2", "scalar")
@@ -44,9 +54,58 @@ TARGETS: dict[str, Target] = {
         Target("arm", "Arm Cortex-M4 with FPU, hard-float", ("cortexm", "scalar"), "cortex-m4", "hard", "little", 32, None, None),
         Target("aarch64", "64-bit Arm with NEON, from Cortex-A53 on", ("neon", "scalar"), "cortex-a53", "hard", "little", 32, None, None),
         Target("armv7", "32-bit Arm with NEON, from Cortex-A7 on", ("neon", "scalar"), "cortex-a7", "hard", "little", 32, None, None),
+        Target("riscv32", "32-bit RISC-V, RV32IMAC", ("scalar",), "rv32imac", "soft", "little", 32, None, None),
+        Target("riscv64", "64-bit RISC-V, RV64GC", ("scalar",), "rv64gc", "hard", "little", 32, None, None),
+        Target("wasm32", "WebAssembly", ("scalar",), "wasm32", "hard", "little", 32, None, None),
+        Target("avr", "8-bit AVR with a 16-bit int, ATmega328P", ("scalar",), "atmega328p", "soft", "little", 16, None, None),
+        Target("mips", "big-endian MIPS32, to test byte order", ("scalar",), "mips32r2", "soft", "big", 32, None, None),
         Target("x86-64", "any x86-64: uses up to AVX-512 if it is there", _X86, None, "native", "little", 32, None, None, _X86, "x86_64"),
     )
 }
+
+# The default of each target comes first. Which have an FPU: the cores' technical reference manuals; the single-precision one
+# that a Cortex-M7, M33 or M55 may be made without is taken to be there.
+CORES: dict[str, Core] = {
+    "cortex-m4": Core("arm", ("hard", "soft")),
+    "cortex-m0": Core("arm", ("soft",)),
+    "cortex-m0plus": Core("arm", ("soft",)),
+    "cortex-m3": Core("arm", ("soft",)),
+    "cortex-m7": Core("arm", ("hard", "soft")),
+    "cortex-m33": Core("arm", ("hard", "soft")),
+    "cortex-m55": Core("arm", ("hard", "soft")),
+    "cortex-a53": Core("aarch64", ("hard",)),
+    "cortex-a72": Core("aarch64", ("hard",)),
+    "cortex-a7": Core("armv7", ("hard",)),
+    "rv32imac": Core("riscv32", ("soft",)),
+    "rv32imc": Core("riscv32", ("soft",)),
+    "rv64gc": Core("riscv64", ("hard",)),
+    "wasm32": Core("wasm32", ("hard",)),
+    "atmega328p": Core("avr", ("soft",)),
+    "mips32r2": Core("mips", ("soft",)),
+}
+
+
+def with_core(target: Target, cpu: str | None = None, float_abi: str | None = None) -> Target:
+    """`target` on its core `cpu` (short names too: m0plus), with a float ABI that this core has; None: the default.
+
+    Raises LabcError for a core that is not the target's, or a float ABI that is not the core's.
+    """
+    if cpu is None and float_abi is None:
+        return target
+    cores = [name for name, core in CORES.items() if core.target == target.name]
+    if not cores:
+        what = "--cpu" if cpu is not None else "--float-abi"
+        raise LabcError(f"{what}: target {target.name} has no choice of it; leave it out, or name another --target")
+    name = cpu or target.cpu or cores[0]
+    name = f"cortex-{name}" if f"cortex-{name}" in cores else name
+    if name not in cores:
+        raise LabcError(f"--cpu: core {cpu!r} not known for target {target.name}; {nearest(name, cores)}its cores: {', '.join(cores)}")
+    abis = CORES[name].float_abis
+    default = target.float_abi if name == target.cpu else abis[0]
+    chosen = next((abi for abi in abis if abi == (float_abi or default)), None)
+    if chosen is None:
+        raise LabcError(f"--float-abi: {name} is built for with the {abis[0]} float ABI only; leave it out")
+    return replace(target, cpu=name, float_abi=chosen)
 
 
 def with_levels(target: Target, levels: Sequence[str] | None) -> Target:
@@ -67,8 +126,12 @@ def find(name: str) -> Target:
     """The target called `name`; LabcError names the nearest and all that are known."""
     if name in TARGETS:
         return TARGETS[name]
+    raise LabcError(f"target {name!r}: not known; {nearest(name, TARGETS)}known targets: {', '.join(TARGETS)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ "did you mean 'x'? " where one of `known` is like `name`, else nothing."""
     from difflib import get_close_matches
 
-    near = get_close_matches(name, TARGETS, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise LabcError(f"target {name!r}: not known; {hint}known targets: {', '.join(TARGETS)}")
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}? " if near else ""

@@ -25,7 +25,7 @@ from labc.flags import Toolchain as Toolchain
 from labc.flags import compile_flags as compile_flags
 from labc.flags import host_machine as host_machine
 from labc.flags import isa_flags as isa_flags
-from labc.flags import kind_of
+from labc.flags import kind_of, prefix_map_flag
 from labc.flags import machine_flags as machine_flags
 from labc.process import run
 from labc.resources import folder
@@ -37,15 +37,34 @@ _CANDIDATES = {
     "cortex-m": ("arm-none-eabi-gcc", "zig"),
     "aarch64": ("aarch64-linux-gnu-gcc", "zig"),
     "armv7": ("arm-linux-gnueabihf-gcc", "zig"),
+    "riscv32": ("riscv64-unknown-elf-gcc", "zig"),
+    "riscv64": ("riscv64-linux-gnu-gcc", "riscv64-unknown-elf-gcc", "zig"),
+    "wasm32": ("zig",),
+    "avr": ("avr-gcc",),  # zig has no avr/pgmspace.h
+    "mips": ("mips-linux-gnu-gcc", "zig"),
 }
 # How the triple of a compiler begins that makes code for it.
-_TRIPLES = {"x86-64": "x86_64", "cortex-m": "arm-none-eabi", "aarch64": "aarch64", "armv7": "arm-linux-gnueabihf"}
+_TRIPLES = {
+    "x86-64": "x86_64",
+    "cortex-m": "arm-none-eabi",
+    "aarch64": "aarch64",
+    "armv7": "arm-linux-gnueabihf",
+    "riscv32": "riscv64-unknown-elf",
+    "riscv64": "riscv64",
+    "avr": "avr",
+    "mips": "mips-",
+}
+_WHEEL = "pip install 'labc[cross]' (the ziglang wheel)"
 _INSTALL = {
     "host": "a C compiler (Debian, Ubuntu: apt install gcc libc6-dev)",
     "x86-64": "a C compiler (Debian, Ubuntu: apt install gcc libc6-dev)",
     "cortex-m": "arm-none-eabi-gcc (Debian, Ubuntu: apt install gcc-arm-none-eabi)",
     "aarch64": "aarch64-linux-gnu-gcc (Debian, Ubuntu: apt install gcc-aarch64-linux-gnu)",
     "armv7": "arm-linux-gnueabihf-gcc (Debian, Ubuntu: apt install gcc-arm-linux-gnueabihf)",
+    "riscv32": "riscv64-unknown-elf-gcc (Debian, Ubuntu: apt install gcc-riscv64-unknown-elf)",
+    "riscv64": "riscv64-linux-gnu-gcc (Debian, Ubuntu: apt install gcc-riscv64-linux-gnu)",
+    "avr": "avr-gcc (Debian, Ubuntu: apt install gcc-avr avr-libc)",
+    "mips": "mips-linux-gnu-gcc (Debian, Ubuntu: apt install gcc-mips-linux-gnu)",
 }
 
 # What compilers take from the environment and put into, or look up for, their output (GCC manual, "Environment Variables").
@@ -67,7 +86,8 @@ def find(target: Target, force: str | None = None) -> Toolchain:
         if isinstance(found, Toolchain):
             return found
         reasons.append(f"{name}: {found}")
-    remedy = "name another compiler" if force else f"pip install 'labc[cross]' (the ziglang wheel), or install {_INSTALL[kind]}"
+    ways = [*([_WHEEL] if "zig" in _CANDIDATES[kind] else ()), *([f"install {_INSTALL[kind]}"] if kind in _INSTALL else ())]
+    remedy = "name another compiler" if force else ", or ".join(ways)
     raise LabcError(f"{target.name}: no compiler works here ({'; '.join(reasons)}); {remedy}", code=NOT_HERE)
 
 
@@ -191,7 +211,7 @@ def compile_objects(
     out_dir.mkdir(parents=True, exist_ok=True)
     sources, folders = [s.absolute() for s in sources], [d.absolute() for d in include_dirs]
     seen = dict.fromkeys([*(s.parent for s in sources), *folders])
-    flags = [*compile_flags(toolchain, target), *(f"-ffile-prefix-map={d}=." for d in seen), *(f"-I{d}" for d in folders)]
+    flags = [*compile_flags(toolchain, target), *(prefix_map_flag(toolchain, d) for d in seen), *(f"-I{d}" for d in folders)]
     stems = [s.stem for s in sources]
     objects = [out_dir / (f"{stem}.o" if stem not in stems[:i] else f"{stem}-{i}.o") for i, stem in enumerate(stems)]
     jobs = [
@@ -239,50 +259,75 @@ def run_program(program: Sequence[str], fine: Sequence[int] = (0,)) -> str:
     return run([(Path(program[0]).name, program)], _clean_environment(), fine)[0]
 
 
-def image_files(target: Target) -> tuple[list[Path], Path]:
+def link_plugin(toolchain: Toolchain, target: Target, source: Path, out: Path) -> Path:
+    """Compile and link `source` into the shared library `out` that a program of this machine loads, whose functions it calls."""
+    command = [*toolchain.cc, *machine_flags(toolchain, target), "-O2", "-fPIC", "-shared", *WARNINGS, str(source), "-o", str(out)]
+    with _environment(toolchain) as env:
+        run([(out.name, command)], env)
+    return out
+
+
+def image_files(target: Target) -> tuple[list[Path], Path | None]:
     """The sources that every image for `target` needs, to be compiled with its others, and the linker script that goes with them.
 
-    A Cortex-M image starts by itself. The functions of one for an application core are called from outside, by the emulator.
+    A Cortex-M image starts by itself, and so does one for AVR, by its C library's start-up code and linker script. The functions of
+    others are called from outside, by the emulator.
     """
     image = folder("runtime") / "image"
-    if kind_of(target) == "cortex-m":
-        return [image / "startup.c", image / "memory.c"], image / "cortexm.ld"
-    return [image / "memory.c"], image / "cortexa.ld"
+    match kind_of(target):
+        case "cortex-m":
+            return [image / "startup.c", image / "memory.c"], image / "cortexm.ld"
+        case "avr":
+            return [image / "main.c"], None
+        case "wasm32":
+            return [], None
+    return [image / "memory.c"], image / "called.ld"
 
 
 def link_image(
     toolchain: Toolchain,
     target: Target,
     inputs: Sequence[Path],
-    linker_script: Path,
+    linker_script: Path | None,
     out: Path,
     entry: str | None = None,
     keep: Sequence[str] = (),
 ) -> Path:
-    """Link objects and archives into the ELF image `out`, with its symbols, of what `entry` and the symbols in `keep` reach.
+    """Link objects and archives into the image `out`, with its symbols, of what `entry` and the symbols in `keep` reach.
 
-    `entry`: Reset_Handler on a Cortex-M, else the first of `keep`, unless named.
-    No C library is used: the compiler's own support library is. A symbol in `keep` that nothing defines is an error. The linker
-    script it used, which says so, stays beside `out`.
+    `entry`: Reset_Handler on a Cortex-M, the C library's on AVR, else the first of `keep`, unless named.
+    No C library is used but AVR's: the compiler's own support library is. A symbol in `keep` that nothing defines is an error. The linker
+    script it used, which says so, stays beside `out`. For wasm32 `out` is a module that exports the symbols in `keep`.
     """
     if target.cpu is None:
         raise LabcError(f"{out.name}: an image is for an emulated core; link a shared library for the host")
-    entry = entry or ("Reset_Handler" if kind_of(target) == "cortex-m" else keep[0])
-    names = (entry, *keep)
-    # Quoted: GNU ld takes a bare `add` or `bad` for a number with a radix suffix.
-    externs = " ".join(f'"{name}"' for name in names)
-    asserts = "".join(f'ASSERT(DEFINED("{name}"), "{name}: defined nowhere")\n' for name in names)
-    script = out.with_name(f"{out.name}.ld")
-    script.write_text(f"{linker_script.read_text()}\nEXTERN({externs})\n{asserts}")
+    kind = kind_of(target)
+    files = [str(path) for path in inputs]
     with _environment(toolchain) as env:
-        options = [f"-Wl,--entry={entry}", "-Wl,--gc-sections", "-Wl,-z,max-page-size=4", "-T", str(script)]
-        files = [str(path) for path in inputs]
+        start = [*toolchain.cc, *machine_flags(toolchain, target)]
+        if kind == "wasm32":
+            exports = [f"-Wl,--export={name}" for name in keep]
+            command = [*start, "-Os", "-g", *files, "-Wl,--no-entry", "-Wl,--export=__stack_pointer", *exports, "-o", str(out)]
+            run([(out.name, command)], env)
+            return out
+        entry = entry or {"cortex-m": "Reset_Handler", "avr": "main"}.get(kind) or keep[0]
+        names = (entry, *keep)
+        # Quoted: GNU ld takes a bare `add` or `bad` for a number with a radix suffix.
+        externs = " ".join(f'"{name}"' for name in names)
+        asserts = "".join(f'ASSERT(DEFINED("{name}"), "{name}: defined nowhere")\n' for name in names)
+        script = out.with_name(f"{out.name}.ld")
+        script.write_text(f"{linker_script.read_text() if linker_script else ''}\nEXTERN({externs})\n{asserts}")
+        options = ["-Wl,--gc-sections"]
+        if linker_script is None:  # added to the compiler's own script
+            command = [*start, *options, *(f"-Wl,-u,{name}" for name in names), *files, str(script), "-o", str(out)]
+            run([(out.name, command)], env)
+            return out
+        options += [f"-Wl,--entry={entry}", "-Wl,-z,max-page-size=4", "-T", str(script)]
         if toolchain.family == "zig":  # -g: without it zig leaves no symbols in the image
             tail = ["-Os", "-g", *files, *options]
         else:
             tail = ["-nostdlib", "-static", "-no-pie", *options, "-Wl,--build-id=none,--start-group", *files, "-lgcc", "-Wl,--end-group"]
-        command = [*toolchain.cc, *machine_flags(toolchain, target), *tail, "-o", str(out)]
-        run([(out.name, command)], env)
+        run([(out.name, [*start, *tail, "-o", str(out)])], env)
     return out
 
 

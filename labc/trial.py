@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from labc import bench, emit, emulator, library, plan, report, toolchain
+from labc import bench, emit, library, machines, plan, report, toolchain
+from labc import board as boards
 from labc import target as targets
 from labc.check import Verdict, samples
 from labc.check import kernels as kernel_check
 from labc.check import model as proof
 from labc.check.referee import referee
-from labc.check.runners import ChipRunner, HostRunner, chip
-from labc.driver import Compiled, front, planned, tools_for, write
+from labc.check.runners import ChipCost, ChipRunner, HostRunner, chip
+from labc.driver import Compiled, front, planned, target_for, tools_for, write
 from labc.errors import BAD_INPUT, NOT_HERE, LabcError
 from labc.ir import machine, pointwise
 from labc.ir.core import Array, Graph
@@ -25,11 +27,37 @@ from labc.passes.threshold import sums_to_prove
 Ticks = Callable[[str, int, int], None]  # step, done, total (0 = unknown)
 
 HOST_SAMPLES, CHIP_SAMPLES = 1000, 100
+LAYER_SAMPLES = 20  # inputs whose every value between layers is compared
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What all targets share: the network up to machine IR, the inputs [n, *shape], the reference's scores [n, outputs], and the verdicts
+    on what is no library."""
+
+    compiled: Compiled
+    x: Array
+    scores: Array
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What one library was found to be and to cost."""
+
+    verdicts: tuple[Verdict, ...]
+    chip: ChipCost | None = None
+    timing: bench.Timing | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything that ran found a difference."""
+        return any(verdict.status == "failed" for verdict in self.verdicts)
 
 
 def check(
     path: Path | str,
-    target: str = "host",
+    target: str | None = None,
     *,
     sample_count: int | None = None,
     seed: int = 0,
@@ -38,81 +66,143 @@ def check(
     levels: Sequence[str] | None = None,
     flash: int | None = None,
     ram: int | None = None,
+    board: str | None = None,
+    cpu: str | None = None,
+    float_abi: str | None = None,
+    cc: str | None = None,
     timed: bool = False,
+    every_layer: bool = False,
     progress: Ticks = lambda step, done, total: None,
 ) -> report.Checked:
     """Build a model in a temporary folder and compare everything with everything, bit for bit.
 
-    `sample_count` random inputs from `seed`, and those in the .npy file `inputs`. Raises LabcError for what cannot be checked; a
-    difference is a failed verdict, and names the first layer, channel and input that are wrong.
+    `sample_count` random inputs from `seed`, and those in the .npy file `inputs`; `every_layer`: of some inputs also every value between
+    two layers; where to is said as in `driver.compile`. Raises LabcError for what cannot be checked; a difference is a failed verdict,
+    and names the first layer, channel and input that are wrong.
     """
-    wanted = targets.with_levels(targets.find(target), levels)
+    wanted = target_for(target, levels, flash, ram, board=board, cpu=cpu, float_abi=float_abi)
     if timed and toolchain.not_here(wanted):
         raise LabcError(f"--time: {wanted.name} is not this machine; time with --target host", code=BAD_INPUT)
-    wanted, tools = tools_for(target, levels, flash, ram)  # first: without a compiler there is nothing to wait for
-    compiled = front(path, name, lambda step: progress(step, 0, 0))
-    layers = compiled.model.graph
-    entry = layers.types[layers.input().name]
-    x = samples.draw(entry, sample_count or (HOST_SAMPLES if wanted.cpu is None else CHIP_SAMPLES), seed)
-    if inputs is not None:
-        x = np.concatenate([x, samples.from_file(inputs, entry)])
-
-    tick = _counter(progress, "reference", len(x))
-    first, scores = proof.levels(layers, compiled.machine, x, tick)
-    stages = dict(compiled.stages)
-    tick = _counter(progress, "thresholds", sums_to_prove(stages["pool"]))
-    verdicts = [first, proof.thresholds(stages, compiled.machine, tick)]
-    progress("onnxruntime", 0, 0)
-    verdicts.append(referee(Path(path), x, scores, compiled.model.notes))
-
+    wanted, tools = tools_for(wanted, cc=cc)  # first: without a compiler there is nothing to wait for
+    count = sample_count or (HOST_SAMPLES if wanted.cpu is None else CHIP_SAMPLES)
+    made_ready = ready(path, count, seed, inputs, name, progress)
+    compiled = made_ready.compiled
     made = plan.fits(planned(compiled, wanted))
-    cost = timing = None
-    with tempfile.TemporaryDirectory(prefix="labc-check-", ignore_cleanup_errors=True) as work:
-        progress("building", 0, 0)
-        folder = write(made, tools, Path(work) / "library")
-        where = f"library ({wanted.name})"
-        reason = emulator.available() if wanted.cpu is not None else toolchain.not_here(wanted)
-        if reason is not None:
-            verdicts.append(Verdict(f"{where} = reference", "not run here", reason))
-        else:
-            runner, sections = _runner(folder, made, tools, Path(work) / "image")
-            for level in made.levels:
-                place = f"library ({wanted.name}, {level.name})" if made.dispatched else where
-                if not _forced(runner, made, level):
-                    reason = f"this processor does not have all of {', '.join(level.needs)}"
-                    verdicts.append(Verdict(f"{place} = reference", "not run here", reason))
-                    continue
-                found = proof.library(runner, x, scores, place, _counter(progress, place, len(x)))
-                if found[0].status == "failed":
-                    blamed = _blame(compiled, wanted, tools, level.name, x, scores, Path(work))
-                    found.append(Verdict(f"{place}: first wrong layer", "failed", blamed))
-                verdicts += found
-            if isinstance(runner, HostRunner):
-                runner.library.force_level(None)
-            if isinstance(runner, ChipRunner):
-                cost = runner.cost(x[-1].reshape(-1), sections)
-            if timed and isinstance(runner, HostRunner):
-                timing = bench.time_inference(runner.library, x[-1].reshape(-1), tools, wanted, _counter(progress, "timing", bench.SAMPLES))
+    where = wanted.name if board is None else boards.find(board).name
+    tried = try_out(made_ready, made, tools, where, timed=timed, every_layer=every_layer, progress=progress)
     return report.Checked(
         model=str(path),
         name=compiled.name,
         digest=compiled.digest,
         target=wanted.name,
+        board=None if board is None else where,
+        cpu=wanted.cpu,
+        float_abi=wanted.float_abi,
         compiler=f"{tools.name} {tools.version}",
-        size=report.Size(report.float_bytes(layers), made.packed_bytes),
+        size=report.Size(report.float_bytes(compiled.model.graph), made.packed_bytes),
         arena=made.arena_bytes,
         arena_bound=made.arena_bound,
         arena_layer=made.arena_layer,
         dead_channels=dead_channels(compiled.machine),
         notes=compiled.model.notes,
-        verdicts=tuple(verdicts),
-        chip=cost,
-        timing=timing,
+        verdicts=(*made_ready.verdicts, *tried.verdicts),
+        chip=tried.chip,
+        timing=tried.timing,
         levels=tuple(
             report.LevelCost(level.name, level.isas, made.level_bytes(level), made.saved_bytes(level))
             for level in (made.levels if made.dispatched else ())
         ),
     )
+
+
+def ready(path: Path | str, count: int, seed: int, inputs: Path | None, name: str | None, progress: Ticks) -> Ready:
+    """Read and lower a model; prove its two levels of IR and every threshold, and ask onnxruntime; `count` random inputs and `inputs`."""
+    compiled = front(path, name, lambda step: progress(step, 0, 0))
+    layers = compiled.model.graph
+    entry = layers.types[layers.input().name]
+    x = samples.draw(entry, count, seed)
+    if inputs is not None:
+        x = np.concatenate([x, samples.from_file(inputs, entry)])
+    first, scores = proof.levels(layers, compiled.machine, x, _counter(progress, "reference", len(x)))
+    stages = dict(compiled.stages)
+    tick = _counter(progress, "thresholds", sums_to_prove(stages["pool"]))
+    verdicts = [first, proof.thresholds(stages, compiled.machine, tick)]
+    progress("onnxruntime", 0, 0)
+    verdicts.append(referee(Path(path), x, scores, compiled.model.notes))
+    return Ready(compiled, x, scores, tuple(verdicts))
+
+
+def try_out(
+    ready: Ready,
+    made: plan.Plan,
+    tools: toolchain.Toolchain,
+    where: str,
+    *,
+    timed: bool = False,
+    every_layer: bool = False,
+    progress: Ticks = lambda step, done, total: None,
+) -> Tried:
+    """Build a plan in a temporary folder and compare what it computes with the reference; `where` is what the verdicts call its place.
+
+    Raises LabcError if it cannot be built; an emulator that is missing, or too small for it, is "not run here".
+    """
+    compiled, x, scores, wanted = ready.compiled, ready.x, ready.scores, made.target
+    verdicts: list[Verdict] = []
+    cost = timing = None
+    with tempfile.TemporaryDirectory(prefix="labc-check-", ignore_cleanup_errors=True) as name:
+        work = Path(name)
+        progress(f"building for {where}" if wanted.cpu else "building", 0, 0)
+        folder = write(made, tools, work / "library")
+        reason = machines.available(wanted.cpu) if wanted.cpu is not None else toolchain.not_here(wanted)
+        if reason is not None:
+            return Tried((Verdict(f"library ({where}) = reference", "not run here", reason),))
+        runner, sections = _runner(folder, made, tools, work / "image")
+        for level in made.levels:
+            place = f"library ({where}, {level.name})" if made.dispatched else f"library ({where})"
+            if not _forced(runner, made, level):
+                reason = f"this processor does not have all of {', '.join(level.needs)}"
+                verdicts.append(Verdict(f"{place} = reference", "not run here", reason))
+                continue
+            found = proof.library(runner, x, scores, place, _counter(progress, place, len(x)))
+            if found[0].status == "failed" or every_layer:
+                kept, kept_level = _kept(compiled, made, tools, level.name, work)
+                if every_layer:
+                    some = x[:LAYER_SAMPLES]
+                    tick = _counter(progress, f"{place}, layers", len(some))
+                    found.append(proof.layers(kept, kept_level, compiled.machine, some, place, tick))
+                if found[0].status == "failed":
+                    blamed = proof.first_difference(kept, kept_level, compiled.machine, x, scores)
+                    found.append(Verdict(f"{place}: first wrong layer", "failed", blamed))
+            verdicts += found
+        if isinstance(runner, HostRunner):
+            runner.library.force_level(None)
+            if timed:
+                timing = bench.time_inference(runner.library, x[-1].reshape(-1), tools, wanted, _counter(progress, "timing", bench.SAMPLES))
+        else:
+            cost = runner.cost(x[-1].reshape(-1), sections)
+            verdicts += fit(made, cost, where)
+    return Tried(tuple(verdicts), cost, timing)
+
+
+def fit(made: plan.Plan, cost: ChipCost, where: str) -> list[Verdict]:
+    """Whether what was linked and run fits the memory there is; nothing where no limit is known."""
+    found = []
+    layer, nbytes = plan.largest(made)
+    limits = (
+        ("flash", cost.flash, made.target.flash_bytes, f"{layer} takes {nbytes:,} of it; make it narrower"),
+        (
+            "RAM",
+            cost.ram,
+            made.target.ram_bytes,
+            f"the arena takes {made.arena_bytes:,} of it, set by {made.arena_layer}; make it narrower",
+        ),
+    )
+    for what, used, there, shrink in limits:
+        if there is not None:
+            share = f"{used:,} of {there:,} bytes"
+            over = f"{share}, {used - there:,} too many; {shrink}"
+            found.append(Verdict(f"{what} ({where})", "failed" if used > there else "passed", over if used > there else share))
+    return found
 
 
 def benchmark(
@@ -196,13 +286,15 @@ def _forced(runner: HostRunner | ChipRunner, made: plan.Plan, level: plan.Level)
     return True
 
 
-def _blame(compiled: Compiled, wanted: targets.Target, tools: toolchain.Toolchain, name: str, x: Array, scores: Array, work: Path) -> str:
-    """The first wrong layer of the level `name`, from a second library in which every value has its own place in the arena."""
-    made = planned(compiled, wanted, reuse=False)
-    runner, _ = _runner(write(made, tools, work / f"kept-{name}"), made, tools, work / f"kept-{name}-image")
-    level = next(level for level in made.levels if level.name == name)
-    _forced(runner, made, level)
-    return proof.first_difference(runner, level, compiled.machine, x, scores)
+def _kept(
+    compiled: Compiled, made: plan.Plan, tools: toolchain.Toolchain, name: str, work: Path
+) -> tuple[HostRunner | ChipRunner, plan.Level]:
+    """A second library in which every value has its own place in the arena, using its level `name`; and that level."""
+    kept = planned(compiled, made.target, reuse=False)
+    runner, _ = _runner(write(kept, tools, work / f"kept-{name}"), kept, tools, work / f"kept-{name}-image")
+    level = next(level for level in kept.levels if level.name == name)
+    _forced(runner, kept, level)
+    return runner, level
 
 
 def _counter(progress: Ticks, step: str, total: int) -> Callable[[int], None]:
@@ -217,11 +309,18 @@ def _counter(progress: Ticks, step: str, total: int) -> Callable[[int], None]:
     return tick
 
 
-def check_kernels(target: str | None = None, seed: int = 1, progress: Ticks = lambda step, done, total: None) -> kernel_check.Matrix:
-    """The kernel check on every machine labc knows, or on those of one target. `seed`: 0 to 2^31 - 1, of the cases' random numbers.
+def check_kernels(
+    target: str | None = None, seed: int = 1, progress: Ticks = lambda step, done, total: None, *, board: str | None = None
+) -> kernel_check.Matrix:
+    """The kernel check on every machine labc knows, on those of one target, or on a board's core. `seed`: 0 to 2^31 - 1, of the cases'
+    random numbers.
 
-    A machine that cannot be built for or run here says so in its column. Raises LabcError for a target or seed that cannot be.
+    A machine that cannot be built for or run here says so in its column. Raises LabcError for a target, board or seed that cannot be.
     """
     if not 0 <= seed < 1 << 31:
         raise LabcError(f"--seed: {seed} is not between 0 and 2147483647; give another")
-    return kernel_check.check(kernel_check.machines(target), seed, lambda machine, rows: _counter(progress, f"kernels on {machine}", rows))
+    if board is None:
+        where = kernel_check.machines(target)
+    else:
+        where = (kernel_check.emulated(boards.find(board).name, target_for(target, board=board)),)
+    return kernel_check.check(where, seed, lambda machine, rows: _counter(progress, f"kernels on {machine}", rows))

@@ -20,7 +20,7 @@ from labc import errors
 from labc.cli import main
 from labc.target import TARGETS
 
-COMMANDS = ("train", "inspect", "build", "check", "bench", "targets", "doctor")
+COMMANDS = ("train", "inspect", "build", "check", "bench", "boards", "targets", "doctor")
 
 
 def test_the_top_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,7 +164,7 @@ def test_targets_and_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (["build", "no.onnx"], "no.onnx: No such file"),
-        (["build", "MODEL", "--target", "amr"], "target 'amr': not known; did you mean 'arm'"),
+        (["build", "MODEL", "--target", "armm"], "target 'armm': not known; did you mean 'arm'"),
         (["build", "MODEL", "--name", "3d"], "name '3d': not a C identifier"),
         (["build", "MODEL", "--name", "while"], "name 'while': is taken"),
         (["check", "MODEL", "--target", "arm", "--time"], "--time: arm is not this machine"),

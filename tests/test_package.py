@@ -21,7 +21,13 @@ def test_the_wheel_compiles_a_network(digits_like: Path, tmp_path: Path) -> None
     subprocess.run([*pip, "wheel", "--no-build-isolation", "--no-deps", "-w", str(tmp_path), str(ROOT)], check=True)
     (wheel,) = tmp_path.glob("labc-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    for needed in ("labc/templates/model.c.j2", "labc/runtime/kernels.def", "labc/runtime/scalar.c", "labc/runtime/image/cortexm.ld"):
+    for needed in (
+        "labc/templates/model.c.j2",
+        "labc/runtime/kernels.def",
+        "labc/runtime/scalar.c",
+        "labc/runtime/image/cortexm.ld",
+        "labc/boards/arduino-uno.toml",
+    ):
         assert needed in names
     assert not any(name.startswith(("tests/", "docs/")) or "__pycache__" in name for name in names)
 

@@ -36,7 +36,7 @@ def test_a_target_does_not_change() -> None:
         target.find("arm").cpu = "cortex-m0"  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(("wrong", "near"), [("amr", "'arm'"), ("hots", "'host'")])
+@pytest.mark.parametrize(("wrong", "near"), [("armm", "'arm'"), ("hots", "'host'")])
 def test_a_wrong_name_suggests_the_nearest(wrong: str, near: str) -> None:
     with pytest.raises(LabcError, match=f"did you mean {near}.*host, arm") as caught:
         target.find(wrong)
@@ -80,7 +80,7 @@ def test_application_cores_are_spelled_for_each_family(name: str, zig: str, gcc:
         ("cortex-m4", "hard", "eabihf -mcpu=cortex_m4+vfp4d16sp", "-mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16"),
         ("cortex-m4", "soft", "eabi -mcpu=cortex_m4", "-mcpu=cortex-m4 -mthumb -mfloat-abi=soft"),
         ("cortex-m0", "soft", "eabi -mcpu=cortex_m0", "-mcpu=cortex-m0 -mthumb -mfloat-abi=soft"),
-        ("cortex-m7", "hard", "eabihf -mcpu=cortex_m7+fp_armv8d16", "-mcpu=cortex-m7 -mthumb -mfloat-abi=hard -mfpu=fpv5-d16"),
+        ("cortex-m7", "hard", "eabihf -mcpu=cortex_m7+fp_armv8d16sp", "-mcpu=cortex-m7 -mthumb -mfloat-abi=hard -mfpu=fpv5-sp-d16"),
     ],
 )
 def test_variants_are_spelled_for_each_family(cpu: str, float_abi: str, zig: str, gcc: str) -> None:

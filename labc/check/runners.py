@@ -48,8 +48,8 @@ class ChipCost:
     ram: int  # arena + stack + data + bss
     arena: int
     stack: int
-    instructions: int  # of one NAME_run
-    predict_instructions: int
+    instructions: int | None  # of one NAME_run; None where the emulator cannot count
+    predict_instructions: int | None
 
 
 class ChipRunner:
@@ -102,8 +102,8 @@ class ChipRunner:
             ram=self.made.arena_bytes + stack + sections["ram"],
             arena=self.made.arena_bytes,
             stack=stack,
-            instructions=run.instructions or 0,
-            predict_instructions=predict.instructions or 0,
+            instructions=run.instructions,
+            predict_instructions=predict.instructions,
         )
 
     def _expect_zero(self, code: int) -> None:

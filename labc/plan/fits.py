@@ -13,13 +13,10 @@ def fits(plan: Plan) -> Plan:
     """
     target = plan.target
     if target.flash_bytes is not None and plan.packed_bytes > target.flash_bytes:
-        by_layer: dict[str, int] = {}
-        for array in plan.constants:
-            by_layer[array.layer] = by_layer.get(array.layer, 0) + array.bytes
-        largest = max(by_layer, key=lambda layer: by_layer[layer])
+        layer, nbytes = largest(plan)
         raise LabcError(
-            f"{largest}: the constants take {plan.packed_bytes:,} bytes, {plan.packed_bytes - target.flash_bytes:,} more than the "
-            f"{target.flash_bytes:,} bytes of flash, and this layer {by_layer[largest]:,} of them; make it narrower"
+            f"{layer}: the constants take {plan.packed_bytes:,} bytes, {plan.packed_bytes - target.flash_bytes:,} more than the "
+            f"{target.flash_bytes:,} bytes of flash, and this layer {nbytes:,} of them; make it narrower"
         )
     for level in plan.levels:
         if target.ram_bytes is not None and level.arena_bytes > target.ram_bytes:
@@ -29,6 +26,15 @@ def fits(plan: Plan) -> Plan:
                 f"{target.ram_bytes:,} bytes of RAM; at this layer are alive {values}; make it narrower, or pool before it"
             )
     return plan
+
+
+def largest(plan: Plan) -> tuple[str, int]:
+    """The layer with the most bytes of constants, and how many."""
+    by_layer: dict[str, int] = {}
+    for array in plan.constants:
+        by_layer[array.layer] = by_layer.get(array.layer, 0) + array.bytes
+    layer = max(by_layer, key=lambda layer: by_layer[layer])
+    return layer, by_layer[layer]
 
 
 def alive(level: Level) -> list[Slot]:

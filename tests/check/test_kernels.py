@@ -66,8 +66,9 @@ def test_targets_name_the_isas_that_their_compilers_see() -> None:
     for machine in machines():
         if machine.target.cpu is not None:
             assert machine.isas == machine.target.isas
-    assert {machine.target.name for machine in machines()} | {"x86-64"} == set(TARGETS)
+    assert {machine.target.name for machine in machines()} | {"x86-64", "avr"} == set(TARGETS)
     assert [machine.name for machine in machines("x86-64")] == ["x86-64"]
+    assert "more memory than atmega328p has" in kernel_check.check(machines("avr"), 1).columns[0].reason
     with pytest.raises(LabcError, match="target 'z80': not known"):
         machines("z80")
 

@@ -1,0 +1,112 @@
+"""Boards: data files that say which core, which clock and how much memory there is, from the maker's data sheet."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from labc import resources
+from labc import target as targets
+from labc.errors import LabcError
+from labc.target import Target
+
+_KEYS = ("title", "target", "cpu", "float_abi", "clock_mhz", "flash", "ram", "datasheet")
+_NEEDED = ("title", "target", "cpu", "clock_mhz", "ram", "datasheet")
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_MOST_MHZ = 10_000
+# What a target can address: code and SRAM of a Cortex-M (ARMv7-M ARM B3.1), the ATmega328P's registers, else 32 and 64 bits.
+_MOST_BYTES = {"arm": 1 << 29, "avr": 1 << 16, "riscv32": 1 << 32, "aarch64": 1 << 40}
+
+
+@dataclass(frozen=True)
+class Board:
+    """One file of boards/: `flash_bytes` is None where programs are loaded into RAM; `datasheet` is where the numbers are from."""
+
+    name: str
+    title: str
+    target: str
+    cpu: str
+    float_abi: str
+    clock_mhz: float
+    flash_bytes: int | None
+    ram_bytes: int
+    datasheet: str
+
+    @property
+    def on(self) -> Target:
+        """Its target, with its core, float ABI and memory."""
+        core = targets.with_core(targets.find(self.target), self.cpu, self.float_abi)
+        return replace(core, flash_bytes=self.flash_bytes, ram_bytes=self.ram_bytes)
+
+
+def names() -> list[str]:
+    """The boards labc ships, in alphabetical order."""
+    return sorted(path.stem for path in resources.folder("boards").glob("*.toml"))
+
+
+def find(name: str) -> Board:
+    """The board called `name`, or the one in the file `name` where that ends in .toml.
+
+    Raises LabcError for a name that is not known (with the nearest), and for a file that is not a board's.
+    """
+    if name.endswith(".toml"):
+        return read(Path(name))
+    if name not in names():
+        raise LabcError(f"board {name!r}: not known; {targets.nearest(name, names())}labc boards lists them; or name a .toml file")
+    return read(resources.folder("boards") / f"{name}.toml")
+
+
+def read(path: Path) -> Board:
+    """The board in a file. Raises LabcError naming the file, the key and the remedy for anything that is not a board."""
+    try:
+        if path.stat().st_size > 1 << 16:
+            raise LabcError(f"{path}: larger than a board's file can be; give one like those of labc boards")
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise LabcError(f"{path}: not a board's file ({reason}); write one like those in labc's boards folder") from error
+    try:
+        return _board(path.stem, table)
+    except LabcError as error:
+        raise LabcError(f"{path}: {error}") from error
+
+
+def _board(name: str, table: dict[str, Any]) -> Board:
+    if unknown := [key for key in table if key not in _KEYS]:
+        raise LabcError(f"key {unknown[0]!r}: not known; {targets.nearest(unknown[0], _KEYS)}known keys: {', '.join(_KEYS)}")
+    if missing := [key for key in _NEEDED if key not in table]:
+        raise LabcError(f"key {missing[0]!r}: missing; a board names {', '.join(_NEEDED)}")
+    for key in ("title", "target", "cpu", "float_abi", "datasheet"):
+        if not isinstance(table.get(key, "x"), str) or not table.get(key, "x").strip():
+            raise LabcError(f"key {key!r}: is not a text; quote it")
+    clock = table["clock_mhz"]
+    if isinstance(clock, bool) or not isinstance(clock, int | float) or not 0 < clock <= _MOST_MHZ:
+        raise LabcError(f"key 'clock_mhz': {clock!r} is not a number of MHz up to {_MOST_MHZ}; take it from the data sheet")
+    target = targets.find(table["target"])
+    core = targets.with_core(target, table["cpu"], table.get("float_abi"))
+    if core.cpu is None:
+        raise LabcError(f"key 'target': {target.name} is no target of boards; name one that labc targets says is emulated")
+    most = _MOST_BYTES.get(target.name, 1 << 40)
+    return Board(
+        name=name,
+        title=table["title"],
+        target=target.name,
+        cpu=core.cpu,
+        float_abi=core.float_abi,
+        clock_mhz=clock,
+        flash_bytes=_bytes("flash", table["flash"], most) if "flash" in table else None,
+        ram_bytes=_bytes("ram", table["ram"], most),
+        datasheet=table["datasheet"],
+    )
+
+
+def _bytes(key: str, value: object, most: int) -> int:
+    """512K, 2M, or a number of bytes; LabcError if it is none, or more than the target can address."""
+    found = re.fullmatch(r"(\d{1,12})([KMG]?)", str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    size = int(found[1]) * _UNITS[found[2]] if found else 0
+    if not 0 < size <= most:
+        raise LabcError(f'key {key!r}: {value!r} is not a size of memory from 1 to {most:,} bytes, such as 524288 or "512K"')
+    return size

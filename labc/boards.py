@@ -1,0 +1,208 @@
+"""Every board: what can be built for it and run here, and how one network fares on each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labc import board, driver, machines, plan, toolchain, trial
+from labc.board import Board
+from labc.check import Status, Verdict
+from labc.errors import LabcError
+
+_STYLE = {"passed": "green", "failed": "bold red", "not run here": "yellow"}
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """One board: with what it is built here and where it runs, or the reason it is not."""
+
+    board: str
+    title: str
+    target: str
+    cpu: str
+    float_abi: str
+    clock_mhz: float
+    flash: int | None
+    ram: int
+    datasheet: str
+    builds: bool
+    with_: str
+    runs: bool
+    on: str
+
+
+@dataclass(frozen=True)
+class BoardResult:
+    """One network on one board. `equal` is the verdict on all its outputs, `reason` says why it failed or was not run; bytes and executed
+    instructions of one inference are None where it was not."""
+
+    board: str
+    cpu: str
+    compiler: str
+    built: bool
+    equal: Status
+    fits: Status
+    reason: str
+    instructions: int | None = None
+    flash: int | None = None
+    ram: int | None = None
+    flash_there: int | None = None
+    ram_there: int | None = None
+
+
+@dataclass(frozen=True)
+class Everywhere:
+    """One network on every board, and the verdicts on what all of them share."""
+
+    model: str
+    name: str
+    digest: str
+    verdicts: tuple[Verdict, ...]
+    boards: tuple[BoardResult, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything that ran found a difference. A board that is too small is none."""
+        return any(verdict.status == "failed" for verdict in self.verdicts) or any(row.equal == "failed" for row in self.boards)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """On how many boards the network was equal, was not, and was not run here."""
+        return {status: sum(row.equal == status for row in self.boards) for status in ("passed", "failed", "not run here")}
+
+
+def rows() -> list[BoardRow]:
+    """One row per board."""
+    found: dict[tuple[str, str], tuple[bool, str, bool, str]] = {}
+    table = []
+    for name in board.names():
+        one = board.find(name)
+        if (one.cpu, one.float_abi) not in found:
+            found[one.cpu, one.float_abi] = _here(one)
+        builds, with_, runs, on = found[one.cpu, one.float_abi]
+        memory = (one.flash_bytes, one.ram_bytes, one.datasheet)
+        table.append(BoardRow(one.name, one.title, one.target, one.cpu, one.float_abi, one.clock_mhz, *memory, builds, with_, runs, on))
+    return table
+
+
+def _here(one: Board) -> tuple[bool, str, bool, str]:
+    reason = machines.available(one.cpu)
+    on = reason or f"emulated {one.cpu} ({machines.name(one.cpu)})"
+    try:
+        tools = toolchain.find(one.on)
+    except LabcError as error:
+        return False, str(error), reason is None, on
+    return True, f"{tools.name} {tools.version}", reason is None, on
+
+
+def check(
+    path: Path | str,
+    *,
+    sample_count: int | None = None,
+    seed: int = 0,
+    inputs: Path | None = None,
+    name: str | None = None,
+    cc: str | None = None,
+    progress: trial.Ticks = lambda step, done, total: None,
+) -> Everywhere:
+    """Build one network for every board, run each on its own instruction set and compare every output, bit for bit.
+
+    Boards on which it is the same library run it once. Raises LabcError for a model that cannot be checked.
+    """
+    ready = trial.ready(path, sample_count or trial.CHIP_SAMPLES, seed, inputs, name, progress)
+    known: dict[object, trial.Tried] = {}
+    results = []
+    for board_name in board.names():
+        results.append(_one(ready, board.find(board_name), cc, known, progress))
+    return Everywhere(str(path), ready.compiled.name, ready.compiled.digest, ready.verdicts, tuple(results))
+
+
+def _one(ready: trial.Ready, one: Board, cc: str | None, known: dict[object, trial.Tried], progress: trial.Ticks) -> BoardResult:
+    """The network on one board; `known` holds what its like were found to be."""
+    there = {"flash_there": one.flash_bytes, "ram_there": one.ram_bytes}
+    try:
+        wanted, tools = driver.tools_for(one.on, cc=cc)
+    except LabcError as error:
+        return BoardResult(one.name, one.cpu, "", False, "not run here", "not run here", str(error), **there)
+    compiler = f"{tools.name} {tools.version}"
+    try:
+        made = driver.planned(ready.compiled, wanted)
+        plan.fits(made)
+    except LabcError as error:
+        return BoardResult(one.name, one.cpu, compiler, False, "not run here", "failed", f"does not fit: {error}", **there)
+    key = (one.cpu, one.float_abi, made.levels)
+    try:
+        if key not in known:
+            known[key] = trial.try_out(ready, made, tools, one.name, progress=progress)
+    except LabcError as error:
+        return BoardResult(one.name, one.cpu, compiler, False, "not run here", "not run here", str(error), **there)
+    tried = known[key]
+    library = [verdict for verdict in tried.verdicts if verdict.what.startswith("library")]
+    bad = next((verdict for verdict in library if verdict.status != "passed"), None)
+    equal: Status = bad.status if bad else "passed"
+    if tried.chip is None:
+        return BoardResult(one.name, one.cpu, compiler, True, equal, "not run here", bad.detail if bad else "", **there)
+    fit = next((verdict for verdict in trial.fit(made, tried.chip, one.name) if verdict.status == "failed"), None)
+    cost = {"instructions": tried.chip.instructions, "flash": tried.chip.flash, "ram": tried.chip.ram}
+    reason = (f"does not fit: {fit.what}: {fit.detail}" if fit else "") if bad is None else bad.detail
+    return BoardResult(one.name, one.cpu, compiler, True, equal, "failed" if fit else "passed", reason, **cost, **there)
+
+
+def show_rows(console: Any, table_rows: Sequence[BoardRow]) -> None:
+    """The table of boards."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title="boards", title_justify="left")
+    for heading in ("board", "what it is", "core"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("MHz", "flash", "RAM"):
+        table.add_column(heading, justify="right")
+    for heading in ("built with", "checked on"):
+        table.add_column(heading, overflow="fold")
+    for row in table_rows:
+        built, run = (f"[{'green' if fine else 'yellow'}]{escape(text)}[/]" for fine, text in ((row.builds, row.with_), (row.runs, row.on)))
+        sizes = [_size(row.flash) if row.flash else "-", _size(row.ram)]
+        table.add_row(row.board, row.title, f"{row.cpu}, {row.float_abi} float", f"{row.clock_mhz:g}", *sizes, built, run)
+    console.print(table)
+
+
+def show(console: Any, everywhere: Everywhere) -> None:
+    """The matrix of boards, and below it why not."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"{everywhere.name} on every board, model {everywhere.digest[:12]}", title_justify="left")
+    for heading in ("board", "core", "built", "equal", "fits"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("instructions", "flash", "RAM"):
+        table.add_column(heading, justify="right")
+    for row in everywhere.boards:
+        built = f"[green]{row.compiler}[/]" if row.built else "[yellow]no[/]"
+        fits = {"passed": "[green]yes[/]", "failed": "[bold red]no[/]", "not run here": "[yellow]not run here[/]"}[row.fits]
+        numbers = [f"{n:,}" if n is not None else "" for n in (row.instructions, row.flash, row.ram)]
+        table.add_row(row.board, row.cpu, built, f"[{_STYLE[row.equal]}]{row.equal}[/]", fits, *numbers)
+    console.print(table)
+    lines = [f"  {row.board}: {escape(row.reason)}" for row in everywhere.boards if row.reason]
+    lines += [f"  {v.what}: [{_STYLE[v.status]}]{v.status}[/], {escape(v.detail)}" for v in everywhere.verdicts]
+    lines.append(f"  {len(everywhere.boards)} boards: {', '.join(f'{n} {status}' for status, n in everywhere.counts.items())}")
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def data(value: Everywhere | Sequence[BoardRow]) -> Any:
+    """As plain JSON data."""
+    from dataclasses import asdict
+
+    if isinstance(value, Everywhere):
+        return asdict(value) | {"failed": value.failed, "counts": value.counts}
+    return [{key.rstrip("_"): field for key, field in asdict(row).items()} for row in value]
+
+
+def _size(nbytes: int) -> str:
+    for unit, letter in ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")):
+        if nbytes % unit == 0:
+            return f"{nbytes // unit}{letter}"
+    return str(nbytes)

@@ -1,0 +1,48 @@
+"""Where the image of each core runs: unicorn, QEMU behind its debugger's door, or wasmtime; all answer alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from labc import emulator, remote, wasm
+from labc.elf import Symbol
+
+
+class Core(Protocol):
+    """A loaded image on a core of its own; `emulator.Image` says what each does and raises."""
+
+    symbols: dict[str, Symbol]
+
+    def alloc(self, nbytes: int, align: int = 8) -> int:
+        """The address of so many bytes of memory."""
+
+    def write(self, address: int, data: bytes) -> None:
+        """Put bytes there."""
+
+    def read(self, address: int, nbytes: int) -> bytes:
+        """The bytes there."""
+
+    def call(self, symbol: str, *args: int, budget: int = ..., seconds: float = ..., measure: bool = ...) -> emulator.Call:
+        """Call a function and run it to its return."""
+
+
+def available(cpu: str) -> str | None:
+    """None if images for the core can be run here, else the reason and the remedy."""
+    if cpu in remote.MACHINES:
+        return remote.available(cpu)
+    return wasm.available() if cpu == wasm.CPU else emulator.available()
+
+
+def name(cpu: str) -> str:
+    """What plays the core: unicorn, a QEMU or wasmtime."""
+    if cpu in remote.MACHINES:
+        return remote.MACHINES[cpu].program
+    return "wasmtime" if cpu == wasm.CPU else "unicorn"
+
+
+def load(image: Path | bytes, cpu: str) -> Core:
+    """The image on its core. Raises LabcError as `emulator.Image` does."""
+    if cpu in remote.MACHINES:
+        return remote.Image(image, cpu)
+    return wasm.Image(image) if cpu == wasm.CPU else emulator.Image(image, cpu)

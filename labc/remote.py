@@ -1,0 +1,288 @@
+"""Run the functions of an image on a core that only QEMU has, through the door it keeps for debuggers (GDB manual, "Remote Protocol").
+
+The image starts by itself and stops at `main`; from there functions are called by setting registers. Memory is the chip's own: data
+lie at its start, the stack at its end, what `alloc` gives in between.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import select
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from labc import toolchain
+from labc.elf import read_elf
+from labc.emulator import PAINT, Call, EmulatorFault
+from labc.errors import NOT_HERE, LabcError
+from labc.process import end, start
+from labc.resources import folder
+from labc.target import TARGETS
+
+SECONDS = 60.0  # for one call, unless it says otherwise
+_STEP_S = 30.0  # for everything that is no call
+_PACKET = 1000  # bytes of memory in one packet; QEMU takes 4096 characters
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine of QEMU's.
+
+    `code` is how many bytes of code it holds, from address 0 on, `ram` where its memory starts and ends, `data` what the debugger adds to
+    an address of data.
+    """
+
+    program: str
+    options: tuple[str, ...]
+    code: int
+    ram: tuple[int, int]
+    data: int
+    package: str
+
+
+_QUIET = ("-display", "none", "-monitor", "none", "-serial", "none")
+MACHINES = {
+    # Arm, Application Note AN547: the ITCM and the DTCM. Faults end by semihosting, as runtime/image/startup.c has it.
+    "cortex-m55": Machine(
+        "qemu-system-arm",
+        ("-M", "mps3-an547", *_QUIET, "-semihosting-config", "enable=on,target=native", "-kernel"),
+        512 << 10,
+        (0x2000_0000, 0x2008_0000),
+        0,
+        "qemu-system-arm",
+    ),
+    # ATmega328P data sheet, "AVR Memories". Debuggers see data 8 MiB on.
+    "atmega328p": Machine("qemu-system-avr", ("-M", "uno", *_QUIET, "-bios"), 32 << 10, (0x100, 0x900), 0x80_0000, "qemu-system-misc"),
+}
+
+
+def available(cpu: str) -> str | None:
+    """None if images for this core can be run here, else the reason and the remedy."""
+    machine = MACHINES[cpu]
+    if shutil.which(machine.program) is None:
+        return f"{machine.program} is not on PATH (Debian, Ubuntu: apt install {machine.package})"
+    try:
+        import elftools  # noqa: F401
+    except ImportError as error:
+        return f"the wheel pyelftools does not load ({error}); pip install 'labc[cross]'"
+    return None
+
+
+class Image:
+    """A loaded image on a core of its own. Memory stays as calls leave it.
+
+    Raises LabcError for a file it cannot take, NOT_HERE where QEMU is missing, EmulatorFault if it does not come as far as main.
+    """
+
+    def __init__(self, elf: Path | bytes, cpu: str, counter: Sequence[str] = ()) -> None:
+        if reason := available(cpu):
+            raise LabcError(f"emulator: {reason}", code=NOT_HERE)
+        parsed = read_elf(elf)
+        self.cpu, self.symbols, self._machine = cpu, parsed.symbols, MACHINES[cpu]
+        self._elf = elf if isinstance(elf, bytes) else elf.read_bytes()
+        low, high = self._machine.ram
+        stored = [s.load_address + len(s.data) for s in parsed.segments if s.data and s.load_address < low + self._machine.data]
+        if max(stored, default=0) > self._machine.code:
+            raise LabcError(
+                f"emulator: the image takes {max(stored):,} bytes of flash, {cpu} has {self._machine.code:,} here; make it smaller"
+            )
+        ends = [s.address - self._machine.data + s.size for s in parsed.segments if s.address - self._machine.data in range(low, high)]
+        self._heap, self._end = max([low, *ends]), high
+        with tempfile.NamedTemporaryFile(suffix=".elf", delete=False) as file:
+            file.write(self._elf)
+        self._file, self._rest = Path(file.name), b""
+        program = shutil.which(self._machine.program) or self._machine.program
+        self._process = start(cpu, [program, *self._machine.options, str(self._file), *counter, "-S", "-gdb", "stdio"])
+        try:
+            self._ask("qXfer:features:read:target.xml:0,ffb")  # else QEMU offers no single registers
+            main = self.symbols["main"]
+            self._main = main.address
+            if self._ask(f"Z0,{self._main:x},2") != "OK":
+                raise LabcError(f"emulator: {self._machine.program} sets no breakpoint; install one of version 7 or later")
+            if not self._machine.data:  # a stack to start with: the vector table's is that of a chip with more memory
+                self._set(13, high, 4)
+            self._run("main", SECONDS)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the emulator."""
+        end(self._process)
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+        self._file.unlink(missing_ok=True)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_process"):
+            self.close()
+
+    def alloc(self, nbytes: int, align: int = 8) -> int:
+        """The address of `nbytes` bytes, aligned to `align` and no better; LabcError where the chip has no more memory."""
+        at = self._heap + (align - self._heap) % (2 * align)
+        if at + nbytes > self._end - 64:  # a stack is needed, too
+            room = self._end - self._heap
+            raise LabcError(f"emulator: {nbytes} bytes more do not fit the {room} that {self.cpu} has left; make the network smaller")
+        self._heap = at + nbytes
+        self.write(at, bytes(nbytes))
+        return at
+
+    def write(self, address: int, data: bytes) -> None:
+        """Put `data` at `address`; LabcError if not all of it is memory."""
+        for i in range(0, len(data), _PACKET):
+            piece = data[i : i + _PACKET]
+            self._memory(f"M{address + i + self._machine.data:x},{len(piece):x}:{piece.hex()}", address, len(data))
+
+    def read(self, address: int, nbytes: int) -> bytes:
+        """The `nbytes` bytes at `address`; LabcError if not all of it is memory."""
+        found = b""
+        while len(found) < nbytes:
+            n = min(_PACKET, nbytes - len(found))
+            found += bytes.fromhex(self._memory(f"m{address + len(found) + self._machine.data:x},{n:x}", address, nbytes))
+        return found
+
+    def _memory(self, words: str, address: int, nbytes: int) -> str:
+        answer = self._ask(words)
+        if re.fullmatch(r"E..", answer):
+            raise LabcError(f"emulator: {nbytes} bytes at {address:#x} are not all memory; use alloc")
+        return answer
+
+    def call(self, symbol: str, *args: int, budget: int = 0, seconds: float = SECONDS, measure: bool = False) -> Call:
+        """Call the function `symbol` with integers or addresses of the core's own width and run it to its return, or for `seconds`.
+
+        `measure` also counts the instructions it executed, where QEMU can be given a counter that this machine can compile, and the
+        stack it used, by paint and scan. `budget` is not looked at. Raises EmulatorFault where it does not return.
+        """
+        if symbol not in self.symbols or self.symbols[symbol].kind != "function":
+            raise LabcError(f"emulator: the image has no function {symbol!r}; name it in `keep` when linking")
+        executed = self._count(symbol, args) if measure else None
+        if measure:
+            self.write(self._heap, bytes([PAINT]) * (self._end - self._heap))
+        sp = self._enter(symbol, args)
+        self._run(symbol, seconds or SECONDS)
+        depth = None
+        if measure:
+            depth = len(self.read(self._heap, sp - self._heap).lstrip(bytes([PAINT])))
+        if self.cpu == "atmega328p":
+            return Call(int.from_bytes(self._register(24) + self._register(25), "little", signed=True), executed, depth)
+        return Call(int.from_bytes(self._register(0), "little", signed=True), executed, depth)
+
+    def _enter(self, symbol: str, args: Sequence[int]) -> int:
+        """Registers and stack as a caller leaves them; the stack pointer."""
+        at = self.symbols[symbol].address
+        if self.cpu == "atmega328p":  # avr-gcc's ABI: words from r24 down; the return address is pushed, high byte first in memory
+            for i, arg in enumerate(args):
+                for half, byte in enumerate((arg & 0xFFFF).to_bytes(2, "little")):
+                    self._set(24 - 2 * i + half, byte, 1)
+            self._set(1, 0, 1)
+            self._set(32, 0, 1)
+            sp = self._end - 3
+            self.write(sp + 1, (self._main // 2).to_bytes(2, "big"))
+            self._set(33, sp, 2)
+            self._set(34, at, 4)
+            return sp + 1
+        sp = self._end - -(-4 * max(len(args) - 4, 0) // 8) * 8  # AAPCS32
+        for i, arg in enumerate(args[:4]):
+            self._set(i, arg & 0xFFFF_FFFF, 4)
+        for i, arg in enumerate(args[4:]):
+            self.write(sp + 4 * i, (arg & 0xFFFF_FFFF).to_bytes(4, "little"))
+        self._set(13, sp, 4)
+        self._set(14, self._main | 1, 4)
+        self._set(15, at, 4)
+        return sp
+
+    def _count(self, symbol: str, args: Sequence[int]) -> int | None:
+        """The instructions of a call: what QEMU counts with it, less what it counts without, each from the same memory."""
+        library = _counter()
+        if library is None:
+            return None
+        low = self._machine.ram[0]
+        memory, counted = self.read(low, self._heap - low), []
+        for called in (True, False):
+            with tempfile.TemporaryDirectory(prefix="labc-count-", ignore_cleanup_errors=True) as name:
+                out = Path(name, "count")
+                other = Image(self._elf, self.cpu, ["-plugin", f"{library},out={out}", "-d", "plugin", "-D", os.devnull])
+                other.write(low, memory)
+                other._enter(symbol, args)
+                if called:
+                    other._run(symbol, SECONDS)
+                other._send("k")
+                other._process.wait(_STEP_S)
+                other.close()
+                if not out.exists():  # this QEMU takes no plugins
+                    return None
+                counted.append(int(out.read_text()))
+        return counted[0] - counted[1]
+
+    def _register(self, number: int) -> bytes:
+        return bytes.fromhex(self._ask(f"p{number:x}"))
+
+    def _set(self, number: int, value: int, nbytes: int) -> None:
+        if self._ask(f"P{number:x}={value.to_bytes(nbytes, 'little').hex()}") != "OK":
+            raise LabcError(f"emulator: {self._machine.program} does not set register {number}; install one of version 7 or later")
+
+    def _run(self, symbol: str, seconds: float) -> None:
+        """On to the breakpoint at main; EmulatorFault where it is not reached."""
+        self._send("c")
+        try:
+            answer = self._answer(seconds)
+        except TimeoutError:
+            self.close()
+            raise EmulatorFault(symbol, 0, "unknown", f"no end after {seconds:g} s; it hangs, or needs more time") from None
+        if answer[:1] not in ("T", "S") or answer[1:3] != "05":
+            code = re.fullmatch(r"W([0-9a-f]+).*", answer)
+            number = int(code[1], 16) - 240 if code else 0
+            kind = {2: "NMI", 3: "HardFault", 4: "MemManage", 5: "BusFault", 6: "UsageFault"}.get(number, f"exception {number}")
+            raise EmulatorFault(symbol, 0, "unknown", kind if code else f"the emulator answered {answer!r}")
+
+    def _ask(self, words: str) -> str:
+        self._send(words)
+        try:
+            return self._answer(_STEP_S)
+        except TimeoutError:
+            raise LabcError(f"emulator: {self._machine.program} does not answer; run it by hand") from None
+
+    def _send(self, words: str) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None
+        try:
+            stdin.write(f"${words}#{sum(words.encode()) & 0xFF:02x}".encode())
+        except OSError as error:
+            raise LabcError(f"emulator: {self._machine.program} ended ({error.strerror}); run it by hand") from error
+
+    def _answer(self, seconds: float) -> str:
+        """The next packet; TimeoutError after `seconds`."""
+        stdout = self._process.stdout
+        assert stdout is not None
+        deadline = time.monotonic() + seconds
+        while (found := re.search(rb"\$([^#]*)#[0-9a-f]{2}", self._rest)) is None:
+            if not select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise TimeoutError
+            piece = os.read(stdout.fileno(), 1 << 16)
+            if not piece:
+                return f"W{self._process.wait() & 0xFF:02x}"
+            self._rest += piece
+        self._rest = self._rest[found.end() :]
+        if self._process.stdin is not None:
+            self._process.stdin.write(b"+")
+        return found[1].decode("latin-1")
+
+
+@cache
+def _counter() -> Path | None:
+    """QEMU's plugin that counts instructions, compiled for this machine; None where no compiler makes one."""
+    out = Path(tempfile.mkdtemp(prefix="labc-counter-"), "counter.so")
+    atexit.register(shutil.rmtree, out.parent, True)
+    try:
+        host = TARGETS["host"]
+        return toolchain.link_plugin(toolchain.find(host), host, folder("runtime") / "image" / "count_instructions.c", out)
+    except LabcError:
+        return None

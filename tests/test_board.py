@@ -1,0 +1,218 @@
+"""Boards: their files, what a wrong one is told, and a network that is equal on cores of every kind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zoo
+from here import not_run_here
+
+from labc import board, boards, driver, elf, errors, machines, remote, toolchain, trial
+from labc import target as targets
+from labc.cli import main
+from labc.emulator import Image
+from labc.errors import LabcError
+
+GOOD = """\
+title = "A board"
+target = "arm"
+cpu = "cortex-m4"
+float_abi = "hard"
+clock_mhz = 64
+flash = "256K"
+ram = 16384
+datasheet = "Its maker, its data sheet"
+"""
+
+
+@pytest.fixture
+def net(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """A network that fits 2 KiB of RAM."""
+    return zoo.save(zoo.own(zoo.random_layers(rng, [20, 32, 4])), tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize("name", board.names())
+def test_every_board_names_its_data_sheet(name: str) -> None:
+    found = board.find(name)
+    assert found.name == name
+    assert found.datasheet
+    on = found.on
+    assert (on.cpu, on.float_abi, on.flash_bytes, on.ram_bytes) == (found.cpu, found.float_abi, found.flash_bytes, found.ram_bytes)
+    assert found.ram_bytes > 0
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(GOOD)
+    found = board.find(str(tmp_path / "mine.toml"))
+    assert (found.name, found.flash_bytes, found.ram_bytes, found.clock_mhz) == ("mine", 256 << 10, 16384, 64)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("flash", "flahs", "key 'flahs': not known; did you mean 'flash'"),
+        ('datasheet = "Its maker, its data sheet"\n', "", "key 'datasheet': missing"),
+        ('title = "A board"', "title = 3", "key 'title': is not a text"),
+        ('"arm"', '"armm"', "target 'armm': not known; did you mean 'arm'"),
+        ('"arm"', '"host"', "target host has no choice of it"),
+        ("cortex-m4", "cortex-m44", "core 'cortex-m44' not known for target arm; did you mean 'cortex-m4'"),
+        ("cortex-m4", "cortex-m0", "cortex-m0 is built for with the soft float ABI only"),
+        ("64", '"fast"', "key 'clock_mhz': 'fast' is not a number"),
+        ("64", "0", "key 'clock_mhz': 0 is not a number"),
+        ('"256K"', '"256 KB"', "key 'flash': '256 KB' is not a size"),
+        ('"256K"', '"0K"', "key 'flash': '0K' is not a size"),
+        ("16384", "true", "key 'ram': True is not a size"),
+        ("16384", '"4G"', "key 'ram': '4G' is not a size of memory from 1 to 536,870,912 bytes"),
+        ("64", "64 MHz", "not a board's file"),
+    ],
+)
+def test_a_wrong_file_names_the_key(old: str, new: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD.replace(old, new, 1))
+    with pytest.raises(LabcError, match=message) as caught:
+        board.read(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_an_unknown_board_suggests_the_nearest() -> None:
+    with pytest.raises(LabcError, match="board 'microbit': not known; did you mean 'microbit-v2'"):
+        board.find("microbit")
+    with pytest.raises(LabcError, match=r"no\.toml: not a board's file"):
+        board.find("no.toml")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"board": "microbit-v2", "target": "avr"}, "--target: board microbit-v2 has arm, not avr"),
+        ({"board": "microbit-v2", "cpu": "m7"}, "--cpu: board microbit-v2 has cortex-m4, not m7"),
+        ({"target": "arm", "cpu": "m8"}, "--cpu: core 'm8' not known for target arm"),
+        ({"target": "arm", "cpu": "m3", "float_abi": "hard"}, "--float-abi: cortex-m3 is built for with the soft"),
+        ({"cpu": "m3"}, "--cpu: target host has no choice"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(options: dict[str, str], message: str) -> None:
+    with pytest.raises(LabcError, match=message):
+        driver.target_for(**options)  # type: ignore[arg-type]
+
+
+def test_a_board_implies_everything() -> None:
+    on = driver.target_for(board="microbit-v2", cpu="m4", ram=4096)
+    assert (on.name, on.cpu, on.float_abi, on.flash_bytes, on.ram_bytes) == ("arm", "cortex-m4", "hard", 512 << 10, 4096)
+    assert driver.target_for("arm", cpu="m0plus").float_abi == "soft"
+
+
+@pytest.mark.parametrize("name", ["bbc-microbit", "esp32-c3", "arduino-uno", "mps3-an547"])
+def test_a_network_is_equal_on_a_board(name: str, net: Path) -> None:
+    one = board.find(name)
+    try:
+        toolchain.find(one.on)
+    except LabcError as error:
+        not_run_here(f"a network on {name}", str(error))
+        return
+    if reason := machines.available(one.cpu):
+        not_run_here(f"a network on {name}", reason)
+        return
+    checked = trial.check(net, board=name, sample_count=6, every_layer=True)
+    assert not checked.failed, checked.verdicts
+    said = {verdict.what: verdict.status for verdict in checked.verdicts}
+    assert said[f"library ({name}) = reference"] == said[f"library ({name}): every layer"] == said[f"RAM ({name})"] == "passed"
+    assert checked.chip is not None
+    assert checked.chip.instructions is not None
+    assert checked.chip.instructions > 0
+    assert 0 < checked.chip.stack < checked.chip.ram <= one.ram_bytes
+
+
+@pytest.mark.parametrize("name", ["riscv64", "mips", "wasm32"])
+def test_a_network_is_equal_on_a_target(name: str, net: Path) -> None:
+    if reason := machines.available(targets.find(name).cpu or ""):
+        not_run_here(f"a network on {name}", reason)
+        return
+    checked = trial.check(net, name, sample_count=6, every_layer=True)
+    assert [verdict.status for verdict in checked.verdicts] == ["passed"] * len(checked.verdicts), checked.verdicts
+
+
+CODE = """
+#include <stdint.h>
+int sum(const uint8_t *x, int n);
+int sum(const uint8_t *x, int n) { int s = 0; for (int i = 0; i < n; i++) { if (x[i] & 1) { s += x[i]; } } return s; }
+void hang(void);
+void hang(void) { for (;;) { __asm__ volatile(""); } }
+int peek(const int *p);
+int peek(const int *p) { return *p; }
+"""
+
+
+def test_qemu_counts_as_unicorn_does(tmp_path: Path) -> None:
+    """The same image of a Cortex-M3 on unicorn's and on QEMU's Cortex-M55: the same answers, instructions and stack."""
+    where = targets.with_core(targets.find("arm"), "cortex-m3")
+    if reason := remote.available("cortex-m55"):
+        not_run_here("QEMU's counts", reason)
+        return
+    tools = toolchain.find(where)
+    start, script = toolchain.image_files(where)
+    (tmp_path / "code.c").write_text(CODE)
+    objects = toolchain.compile_objects(tools, where, [*start, tmp_path / "code.c"], [], tmp_path)
+    image = toolchain.link_image(tools, where, objects, script, tmp_path / "code.elf", keep=["sum", "hang", "peek"])
+    found = []
+    for core in (Image(image, "cortex-m3"), remote.Image(image, "cortex-m55")):
+        at = core.alloc(100, 1)
+        core.write(at, bytes(range(100)))
+        found.append(core.call("sum", at, 100, measure=True))
+        assert core.call("sum", at, 100).result == sum(range(1, 100, 2))
+    assert found[0].result == found[1].result == 2500
+    assert found[0].stack_bytes == found[1].stack_bytes
+    assert found[1].instructions in (None, found[0].instructions)  # None: no compiler for QEMU's plugin here
+    with pytest.raises(LabcError, match=r"peek: .*(HardFault|BusFault)"):
+        remote.Image(image, "cortex-m55").call("peek", 0x5000_0000)
+    with pytest.raises(LabcError, match=r"hang: .*no end after 0\.2 s"):
+        remote.Image(image, "cortex-m55").call("hang", seconds=0.2)
+    with pytest.raises(LabcError, match="no function 'none'"):
+        core.call("none")
+    with pytest.raises(LabcError, match="do not fit"):
+        core.alloc(1 << 20)
+    assert elf.sections(image)["flash"] > 0
+
+
+def test_too_large_for_a_board_says_by_how_much(net: Path) -> None:
+    ready = trial.ready(net, 4, 0, None, None, lambda step, done, total: None)
+    on, tools = driver.tools_for(driver.target_for(board="bbc-microbit", flash=1000, ram=200))
+    made = driver.planned(ready.compiled, on)
+    tried = trial.try_out(ready, made, tools, "bbc-microbit")
+    bad = [verdict for verdict in tried.verdicts if verdict.status == "failed"]
+    assert [verdict.what for verdict in bad] == ["flash (bbc-microbit)", "RAM (bbc-microbit)"]
+    assert "of 1,000 bytes, " in bad[0].detail
+    assert "too many; sign1 takes 256 of it" in bad[0].detail
+
+
+def test_the_matrix(net: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(board, "names", lambda: ["microbit-v2", "mps2-an386", "hifive1", "arduino-uno"])
+    monkeypatch.setattr(remote, "available", lambda cpu: "no QEMU; get one")
+    assert main(["check", str(net), "--all", "--samples", "5", "--json"]) == errors.OK
+    told = json.loads(capsys.readouterr().out)
+    rows = {row["board"]: row for row in told["boards"]}
+    assert told["counts"]["passed"] == 3
+    assert rows["microbit-v2"]["instructions"] == rows["mps2-an386"]["instructions"] > 0
+    assert (rows["arduino-uno"]["equal"], rows["hifive1"]["fits"]) == ("not run here", "passed")
+    assert main(["check", str(net), "--all", "--samples", "5"]) == errors.OK
+    assert "4 boards: 3 passed, 0 failed, 1 not run here" in capsys.readouterr().out
+
+
+def test_wrong_usage(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        (["check", str(net), "--all", "--board", "hifive1"], "--all takes no --board"),
+        (["check", "--all"], "no MODEL.onnx"),
+        (["build", str(net), "--board", "hifife1"], "did you mean 'hifive1'"),
+    ):
+        assert main(arguments) == errors.BAD_INPUT
+        assert message in capsys.readouterr().err
+
+
+def test_boards_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["boards", "--json"]) == errors.OK
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["board"] for row in rows] == board.names()
+    assert {row.board for row in boards.rows()} >= {"bbc-microbit", "arduino-uno", "raspberry-pi-4"}
