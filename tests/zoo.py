@@ -165,7 +165,7 @@ def spelled(
     weights: cast, dequantize, dequantize_uint8, float, bipolar: signs, times `scale` (a number, taken out of the affine again).
     product: matmul, gemm (transB = 0), gemm_t (transB = 1), gemm_bias, gemm_beta (all with alpha), with the affine's scale behind.
     affine: mul_add, swapped, div_sub, batchnorm, folded (scale into the weights, shift into a bias).
-    sign: body, bare (in `domain`), where, zero_one (activations 0 and 1), half (activations ±0.5).
+    sign: body, bare (in `domain`), where, zero_one (activations 0 and 1), cast (the same by a Cast of the comparison), half (±0.5).
     inputs: the pixels' scale; `idle` puts Identity, Dropout and Reshape between the layers.
     """
     w = Writer()
@@ -198,7 +198,7 @@ def spelled(
             x = w.op("Reshape", [x, w.const(f"to{i}", np.array([[-1, len(s)], [0, -1]][i % 2]))], f"reshape{i}")
         if layer.end == "sign":
             x = _sign(w, f"sign{i}", x, sign, domain)
-            gain, zero_one = {"half": 0.5}.get(sign, 1.0), sign == "zero_one"
+            gain, zero_one = {"half": 0.5}.get(sign, 1.0), sign in ("zero_one", "cast")
     if argmax:
         w.op("ArgMax", [x], "class", axis=1, keepdims=0)
         return w.model(made[0].weights.shape[1], None, out=TensorProto.INT64)
@@ -264,8 +264,10 @@ def _affine(w: Writer, name: str, x: str, s: Any, t: Any, how: str) -> str:
 def _sign(w: Writer, name: str, x: str, how: str, domain: str) -> str:
     if how in ("body", "bare"):
         return w.op("BipolarQuant", [x, w.const(f"{name}.one", np.float32(1))], name, domain=domain)
-    plus, minus = {"where": (1, -1), "zero_one": (1, 0), "half": (0.5, -0.5)}[how]
     up = w.op("GreaterOrEqual", [x, w.const(f"{name}.zero", np.float32(0))], f"{name}.up")
+    if how == "cast":
+        return w.op("Cast", [up], name, to=TensorProto.FLOAT)
+    plus, minus = {"where": (1, -1), "zero_one": (1, 0), "half": (0.5, -0.5)}[how]
     return w.op("Where", [up, w.const(f"{name}.plus", np.float32(plus)), w.const(f"{name}.minus", np.float32(minus))], name)
 
 

@@ -14,7 +14,7 @@ from labc.ir import layers
 from labc.ir.core import Array, Const, Element
 
 
-def _sign(reader: Reader, value: Value, name: str, plus: Array, minus: Array, number: Number) -> Value:
+def sign(reader: Reader, value: Value, name: str, plus: Array, minus: Array, number: Number) -> Value:
     """x ≥ 0 ? plus : minus, as a Sign and what an affine makes of ±1."""
     source = reader.flush(value, "the layer before the sign")
     made = reader.add(layers.Sign(reader.name(name), (source,)))
@@ -32,7 +32,7 @@ def bipolar(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes: 
         return result
     value = reader.value(node, inputs)
     per_channel = reader.channels(node, value, scale)
-    return _sign(reader, value, node.name or "sign", per_channel, -per_channel, value.number)
+    return sign(reader, value, node.name or "sign", per_channel, -per_channel, value.number)
 
 
 def greater_or_equal(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes: Attributes) -> Known:
@@ -59,7 +59,7 @@ def where(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes: At
         raise reader.error(node, "chooses by something other than GreaterOrEqual", "write the sign as GreaterOrEqual and Where")
     value = inputs[0].value
     number: Number = "integer" if plus.dtype.kind in "iub" else "double" if plus.dtype == np.float64 else "float"
-    return _sign(reader, value, node.name or "sign", reader.channels(node, value, plus), reader.channels(node, value, minus), number)
+    return sign(reader, value, node.name or "sign", reader.channels(node, value, plus), reader.channels(node, value, minus), number)
 
 
 def relu(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes: Attributes) -> Known:

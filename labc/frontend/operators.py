@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
-from labc.frontend.activations import bipolar, clip, floor, greater_or_equal, join, prelu, relu, where
+from labc.frontend.activations import bipolar, clip, floor, greater_or_equal, join, prelu, relu, sign, where
 from labc.frontend.products import conv, gemm, matmul
-from labc.frontend.reader import REEXPORT, Attributes, Half, Known, Number, Reader, Value, constant
+from labc.frontend.reader import REEXPORT, Attributes, Half, Known, Number, Reader, Test, Value, constant
 from labc.frontend.windows import ACTIVATIONS, average_pool, flattened, global_average, global_max, max_pool, pad, reduce
 from labc.ir import layers
 from labc.ir.core import Array
@@ -45,6 +45,9 @@ def _cast(reader: Reader, node: NodeProto, inputs: Sequence[Any], attributes: At
     to = attributes["to"]
     if isinstance(inputs[0], np.ndarray):
         return _cast_constant(reader, node, inputs[0], to)
+    if isinstance(inputs[0], Test) and to in (TensorProto.FLOAT, TensorProto.DOUBLE):  # true is 1, false is 0
+        width: Number = "double" if to == TensorProto.DOUBLE else "float"
+        return sign(reader, inputs[0].value, node.name or "sign", np.ones(()), np.zeros(()), width)
     value = reader.value(node, inputs)
     if to in (TensorProto.FLOAT, TensorProto.DOUBLE):
         number: Number = "double" if to == TensorProto.DOUBLE else "float"

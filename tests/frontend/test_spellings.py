@@ -136,6 +136,7 @@ ROUNDED: list[dict[str, Any]] = [
     {"inputs": 1 / 255},
     {"inputs": 1 / 255, "affine": "batchnorm", "idle": True},
     {"sign": "zero_one"},
+    {"sign": "cast"},
     {"sign": "zero_one", "affine": "batchnorm", "inputs": 1 / 255, "argmax": True},
 ]
 
