@@ -208,6 +208,11 @@ def _activation(lowering: Lowering, step: Step, value: Value) -> Value:
             raise LabcError(f"{step.name}: ReLU must follow a BinaryLinear (a batch norm may stand between); move it there")
         return lowering.eight_bits(value, value.base or step.name)
     if mode == "float":
+        if isinstance(module, nn.PReLU) and value.element != "f32" and bool((module.weight < 0).any()):
+            raise LabcError(
+                f"{step.name}: a slope of {float(module.weight.detach().min()):.3g} in front of a sign, which then falls and rises; "
+                "clamp slopes to at least 0 in training"
+            )
         number = lowering.number(value, step.name)
         return Value(*lowering.emit(step.name, _float_activation(step), number), "f32")
     stream = lowering.modes.stream[step.name]

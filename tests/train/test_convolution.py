@@ -418,3 +418,10 @@ def test_plain_convolutions_are_counted(tmp_path: Path, axes: int) -> None:
     with torch.no_grad():
         expected = model(images(20, shape).float()).numpy()
     np.testing.assert_allclose(runtime(tmp_path / "m.onnx", images(20, shape), 99), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_negative_slope_in_front_of_a_sign_is_refused(tmp_path: Path) -> None:
+    """The sign would not be a comparison with one number; build would refuse the file."""
+    model = nn.Sequential(conv(2, 3, 4, batch_norm=True), nn.PReLU(init=-0.5), Sign(), nn.Flatten(), BinaryLinear(4 * 81, 3))
+    with pytest.raises(LabcError, match=r"1: a slope of -0.5 in front of a sign, which then falls and rises; clamp"):
+        export(model, torch.zeros(2, 3, 11, 11, dtype=torch.uint8), tmp_path / "m.onnx")
