@@ -14,7 +14,7 @@ import here
 import pytest
 from rich.console import Console
 
-from labc import cli, emulator, kernels, report, toolchain, trial
+from labc import cli, emulator, kernels, report, toolchain
 from labc.check import Verdict
 from labc.check import kernels as kernel_check
 from labc.check.kernels import Column, Machine, Matrix, machines, read_tap
