@@ -62,16 +62,17 @@ static inline path path_of(const labc_window *v, const region *r, uint32_t each)
     const uint32_t columns = s->columns.end - s->columns.first;
     path p = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
     if (inside(s) > 0) {
-        p.first = (size_t)pixel_of(v, s, s->rows.first, s->columns.first) * each;
-        p.right = (size_t)v->stride_x * each;
-        p.back = (size_t)v->stride_y * v->width * each - (r->end_j - r->first_j - 1) * p.right;
+        const size_t unit = (size_t)each, width = (size_t)v->width * unit; /* size_t may have 16 bits */
+        p.first = (size_t)pixel_of(v, s, s->rows.first, s->columns.first) * unit;
+        p.right = (size_t)v->stride_x * unit;
+        p.back = (size_t)v->stride_y * width - (size_t)(r->end_j - r->first_j - 1) * p.right;
         p.lines = s->rows.end - s->rows.first;
         p.runs = v->dilation_x == 1 ? 1 : columns;
-        p.length = (size_t)(columns / p.runs) * each;
-        p.line_step = (size_t)v->dilation_y * v->width * each;
-        p.run_step = (size_t)v->dilation_x * each;
-        p.before = (size_t)(s->rows.first * v->kernel_width + s->columns.first) * each;
-        p.between = (size_t)(v->kernel_width - columns) * each;
+        p.length = (size_t)(columns / p.runs) * unit;
+        p.line_step = (size_t)v->dilation_y * width;
+        p.run_step = (size_t)v->dilation_x * unit;
+        p.before = (size_t)(s->rows.first * v->kernel_width + s->columns.first) * unit;
+        p.between = (size_t)(v->kernel_width - columns) * unit;
     }
     return p;
 }
@@ -84,7 +85,7 @@ typedef struct {
 
 static inline cursor cursor_at(const labc_window *v, const region *r, const path *p)
 {
-    const cursor c = {p->first, (size_t)r->first_i * v->out_width + r->first_j, r->end_j - r->first_j};
+    const cursor c = {p->first, (size_t)(r->first_i * v->out_width + r->first_j), r->end_j - r->first_j};
     return c;
 }
 
@@ -96,7 +97,7 @@ static inline void advance(cursor *c, const labc_window *v, const region *r, con
     } else {
         c->columns = r->end_j - r->first_j;
         c->from += p->back;
-        c->to += v->out_width - c->columns + 1;
+        c->to += (size_t)(v->out_width - c->columns + 1);
     }
 }
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is done element by element, in plain C: kernels.def says what each computes. `int` may have 16 bits here. */
+#include <stddef.h>
+
 #include "scalar.h"
 
 void labc_sign_widen_scalar(const uint32_t *restrict x, uint32_t channels, uint32_t pixels, int32_t *restrict y)
@@ -96,7 +98,7 @@ void labc_sum_requantize_word_scalar(const int32_t *restrict x, const int32_t *r
  * Fields of 16 bits added without a carry from one into the next. Where both have one sign and the sum another, it is the last number
  * on that side: 0x7fff, and one more, 0x8000, for negative ones.
  */
-static inline void add_fields(const int16_t *a, const int16_t *b, uint32_t bytes, int16_t *y)
+static inline void add_fields(const int16_t *a, const int16_t *b, size_t bytes, int16_t *y)
 {
     const chunk tops = HALVES(0x8000);
     chunk u = 0, v = 0;
@@ -121,7 +123,7 @@ void labc_word_add_scalar(const int16_t *a, const int16_t *b, uint32_t count, in
 }
 
 /* The larger of x and low, and of that and high the smaller: of the complements the larger. All with the top bit turned over. */
-static inline void clip_fields(const int16_t *x, chunk low, chunk high, uint32_t bytes, int16_t *y)
+static inline void clip_fields(const int16_t *x, chunk low, chunk high, size_t bytes, int16_t *y)
 {
     const chunk tops = HALVES(0x8000);
     chunk v = 0;

@@ -22,7 +22,7 @@ from labc import kernels, toolchain
 from labc.check.kernels import Machine
 from labc.emulator import Image
 from labc.errors import LabcError
-from labc.target import Target
+from labc.target import TARGETS, Target
 from labc.toolchain import Toolchain
 
 MEMORIES = [CHECK / "fence_none.c", CHECK / "fence_given.c"]
@@ -68,7 +68,7 @@ AVR_PGMSPACE = """
 
 
 def test_int_may_have_16_bits(tmp_path: Path) -> None:
-    """Compiles without a warning where int has 16 bits and flash has an address space of its own. (Not run: no emulator for AVR.)"""
+    """Compiles without a warning where int has 16 bits and flash has an address space of its own."""
     zig = next((tool for tool in host_compilers() if tool.family == "zig"), None)
     if zig is None:
         pytest.skip("not run here: the ziglang wheel is not installed")
@@ -90,6 +90,17 @@ def test_int_may_have_16_bits(tmp_path: Path) -> None:
         command = [*zig.cc, *flags, f"-I{tmp_path}", f"-I{RUNTIME}", "-c", str(path), "-o", str(tmp_path / f"{path.stem}.o")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def test_size_t_may_have_16_bits(tmp_path: Path) -> None:
+    """Every plain C kernel, by the compiler whose size_t cannot hold a uint32_t."""
+    avr = TARGETS["avr"]
+    try:
+        tool = toolchain.find(avr)
+    except LabcError as error:
+        not_run_here("plain C for AVR", str(error))
+        return
+    toolchain.compile_objects(tool, avr, [RUNTIME / name for name in kernels.sources("scalar")], [], tmp_path)
 
 
 @pytest.mark.parametrize("tool", host_compilers(), ids=named)
@@ -156,33 +167,49 @@ def timed(core: str) -> list[kernels.Kernel]:
     return [k for k in kernels.table().kernels.values() if k.isa in isas and (core == "m4-hard" or not k.op.startswith("affine"))]
 
 
+# What kernels are told in numbers: a dense layer of 300 inputs and 37 rows, and images of 37 channels, with a border and two strides.
+SIZES = {"inputs": 300, "rows": 37, "offset": 128, "shift": 33, "channels": 37, "pixels": 12, "count": 30, "first": 5, "plus": 1}
+SIZES |= {"low": -1000, "high": 1000, "a_channels": 37, "b_channels": 9, "a_bytes": 37, "b_bytes": 9}
+SIZES |= {"channel_bytes": 37, "first_bytes": 5, "count_bytes": 30}
+WINDOW = (7, 6, 37, 4, 5, 3, 3, 2, 1, 1, 1, 1, 0)  # the fields of a labc_window in their order
+ROOM = 1 << 16  # bytes of any argument
+
+
+def scratch_of(kernel: kernels.Kernel) -> int:
+    windowed = "window" in {parameter.name for parameter in kernels.table().ops[kernel.op].parameters}
+    return kernel.scratch_bytes(inputs=9 * 37, rows=37, channels=37, taps=9) if windowed else kernel.scratch_bytes(inputs=300, rows=37)
+
+
 @pytest.mark.parametrize("tool", cortex_m_compilers(), ids=named)
 @pytest.mark.parametrize("core", ["m4-hard", "m0"])
 def test_the_work_does_not_depend_on_values(core: str, tool: Toolchain, image: Any) -> None:
     """Executed instructions are the same for zeros, ones and noise (all of x, the constants and the weights)."""
     target = CORTEX_M[core]
-    inputs, rows = 300, 37
     tested = timed(core)
     assert {kernel.isa for kernel in tested} == {"cortexm", "scalar"}
-    sizes = {"uint8_t": 1, "int32_t": 4, "uint32_t": 4, "float": 4, "int64_t": 8, "void": 1}
     run = Image(image(target, tool, CORTEX_M_KERNELS, [kernel.function for kernel in tested]), cpu=target.cpu)
     rng = np.random.default_rng(3)
+    places: dict[str, int] = {}
     for kernel in tested:
+        assert scratch_of(kernel) <= ROOM
         counts = set()
         for fill in ("zeros", "ones", "noise", "noise"):
             arguments = []
             for parameter in kernels.table().ops[kernel.op].parameters:
+                name = parameter.name
                 if not parameter.ctype.endswith("*"):
-                    arguments.append({"inputs": inputs, "rows": rows, "offset": 128, "shift": 33}[parameter.name])
+                    arguments.append(SIZES[name] & 0xFFFFFFFF)
                     continue
-                size = sizes[parameter.ctype.removeprefix("const ").removesuffix(" *")]
-                scratch = kernel.scratch_bytes(inputs=inputs, rows=rows)
-                count = {"x": inputs, "w": rows * inputs, "scratch": scratch}.get(parameter.name, rows)
-                data = {"zeros": bytes(count * size), "ones": b"\xff" * (count * size)}.get(fill, rng.bytes(count * size))
+                if name not in places:
+                    places[name] = run.alloc(ROOM, 8)
+                arguments.append(places[name])
+                if name == "window":
+                    run.write(places[name], struct.pack("<13I", *WINDOW)[:52])
+                    continue
+                data = {"zeros": bytes(ROOM), "ones": b"\xff" * ROOM}.get(fill) or rng.bytes(ROOM)
                 if parameter.ctype == "const float *":
-                    data = rng.normal(size=count).astype(np.float32).tobytes() if fill == "noise" else data
-                arguments.append(run.alloc(count * size, max(size, 4)))
-                run.write(arguments[-1], data)
+                    data = rng.normal(size=ROOM // 4).astype(np.float32).tobytes() if fill == "noise" else data
+                run.write(places[name], data)
             counts.add(run.call(kernel.function, *arguments, measure=True).instructions)
         assert len(counts) == 1, (kernel.function, counts)
 
@@ -193,17 +220,18 @@ MEMCHECK = """
 #include <valgrind/memcheck.h>
 #include "kernels.h"
 enum { ROOM = 1 << 16 };
+NUMBERS
+static const labc_window window[1] = {{WINDOW}};
 #define BUFFER(name) static _Alignas(128) unsigned char name[ROOM];
 BUFFERS
-static const uint32_t inputs = 300, rows = 37, offset = 128, shift = 33;
 static void hide(unsigned char *at)
 {
     VALGRIND_MAKE_MEM_UNDEFINED(at, ROOM);
 }
-static volatile int count;
+static volatile int kept;
 static void careless(const unsigned char *values)
 {
-    if (values[0] & 1) count = 1;
+    if (values[0] & 1) kept = 1;
 }
 int main(int words, char **word)
 {
@@ -221,7 +249,7 @@ CALLS
 def hidden_call(kernel: kernels.Kernel) -> str:
     """C that hides the values a kernel is given and calls it."""
     parameters = kernels.table().ops[kernel.op].parameters
-    hidden = [p.name for p in parameters if p.ctype.startswith("const ") and p.name != "w"]
+    hidden = [p.name for p in parameters if p.ctype.startswith("const ") and p.name not in ("w", "window")]
     arguments = ", ".join(f"({p.ctype})(void *){p.name}" if p.ctype.endswith("*") else p.name for p in parameters)
     return "".join(f"    hide({name});\n" for name in hidden) + f"    {kernel.function}({arguments});\n"
 
@@ -233,12 +261,18 @@ def test_no_branch_and_no_address_depends_on_values_on_this_machine(tool: Toolch
         return
     isas = [isa for isa in toolchain.host_isas(tool) if "AVX512" not in kernels.table().isas[isa].needs]  # memcheck has no AVX-512
     rows = [kernel for (_, isa), kernel in kernels.table().kernels.items() if isa in isas]
-    names = {p.name for op in kernels.table().ops.values() for p in op.parameters if p.ctype.endswith("*")}
+    names = {p.name for op in kernels.table().ops.values() for p in op.parameters if p.ctype.endswith("*")} - {"window"}
+    assert all(scratch_of(kernel) <= ROOM for kernel in rows)
     source = tmp_path / "hidden.c"
     buffers = "\n".join(f"BUFFER({name})" for name in sorted(names))
-    source.write_text(MEMCHECK.replace("BUFFERS", buffers).replace("CALLS", "".join(map(hidden_call, rows))))
+    numbers = "\n".join(f"static const {'int32_t' if name in ('low', 'high') else 'uint32_t'} {name} = {n};" for name, n in SIZES.items())
+    parts = {"BUFFERS": buffers, "NUMBERS": numbers, "WINDOW": ", ".join(map(str, WINDOW)), "CALLS": "".join(map(hidden_call, rows))}
+    text = MEMCHECK
+    for word, part in parts.items():
+        text = text.replace(word, part)
+    source.write_text(text)
     flags = ["-Wno-error", "-isystem", "/usr/include"] if tool.family == "zig" else ["-Wno-error"]  # valgrind's header is no C11
-    objects = toolchain.compile_objects(tool, HOST, [RUNTIME / f"{isa}.c" for isa in isas], [], tmp_path)
+    objects = toolchain.compile_objects(tool, HOST, [RUNTIME / file for isa in isas for file in kernels.sources(isa)], [], tmp_path)
     objects += toolchain.compile_objects(tool, HOST, [source], [RUNTIME], tmp_path / "main", ["-std=gnu11", *flags])
     program = toolchain.link_program(tool, HOST, objects, tmp_path / "hidden")
     command = ["valgrind", "-q", "--error-exitcode=9", str(program)]
