@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,18 @@ MANIFEST = "manifest.json"
 FORMAT = 1  # of the manifest
 
 
-def build(tree: Mapping[str, str], facts: Mapping[str, Any], target: Target, toolchain: Toolchain, out: Path) -> Path:
+def build(
+    tree: Mapping[str, str],
+    facts: Mapping[str, Any],
+    target: Target,
+    toolchain: Toolchain,
+    out: Path,
+    judge: Callable[[Path], None] = lambda place: None,
+) -> Path:
     """Compile `tree` (path → text; sources under src/, headers under include/) into `out`; `out` as it was until all is done.
 
-    `facts` go into the manifest as they are: at least `name`. Raises LabcError if `out` exists and labc did not make it, if it
-    cannot be written, or if the compiler complains.
+    `facts` go into the manifest as they are: at least `name`; `judge` may refuse the finished folder by an exception.
+    Raises LabcError if `out` exists and labc did not make it, if it cannot be written, or if the compiler complains.
     """
     name = str(facts["name"])
     with swapped(out) as place:
@@ -53,14 +60,26 @@ def build(tree: Mapping[str, str], facts: Mapping[str, Any], target: Target, too
             "files": {str(p.relative_to(place).as_posix()): sha256(p) for p in sorted(place.rglob("*")) if p.is_file()},
         }
         write(place, {MANIFEST: json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"})
+        judge(place)
     return out
 
 
-def write(folder: Path, tree: Mapping[str, str]) -> None:
-    """Write texts at relative paths below `folder`."""
-    for path, text in tree.items():
+def store(files: Mapping[str, str | bytes], facts: Mapping[str, Any], target: Target, out: Path) -> Path:
+    """Write a package's `files` and a manifest with `facts` into `out`, as it was until all is done. Raises LabcError as `build`."""
+    with swapped(out) as place:
+        write(place, files)
+        listed = {path: sha256(place / path) for path in sorted(files)}
+        core = {"target": target.name, "cpu": target.cpu, "float_abi": target.float_abi}
+        manifest = {"labc": __version__, "format": FORMAT, **facts, **core, "files": listed}
+        write(place, {MANIFEST: json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"})
+    return out
+
+
+def write(folder: Path, tree: Mapping[str, str | bytes]) -> None:
+    """Write texts and bytes at relative paths below `folder`."""
+    for path, content in tree.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text, encoding="utf-8", newline="\n")
+        (folder / path).write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
 
 
 @contextmanager

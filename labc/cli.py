@@ -115,12 +115,14 @@ def _build(a: argparse.Namespace) -> int:
         flash=a.flash,
         ram=a.ram,
         **_core(a),
+        package=a.package,
         progress=lambda step: _say(step, a),
     )
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     files = list(manifest["files"])
-    compiler = f"{manifest['compiler']['name']} {manifest['compiler']['version']}"
-    facts = f"{manifest['constants']['bytes']:,} bytes of constants, arena {manifest['arena']['bytes']:,} bytes, {compiler}"
+    made = [f"package {manifest['package']}"] if "package" in manifest else []
+    made += [f"{manifest['compiler']['name']} {manifest['compiler']['version']}"] if "compiler" in manifest else []
+    facts = ", ".join([f"{manifest['constants']['bytes']:,} bytes of constants", f"arena {manifest['arena']['bytes']:,} bytes", *made])
     kernels = [f"  kernels: {', '.join(manifest['isas'])}"]
     for level, cost in manifest.get("levels", {}).items():
         used = ", ".join(cost["isas"])
@@ -227,6 +229,13 @@ def _boards(a: argparse.Namespace) -> int:
 
     rows = boards.rows()
     return _print(a, boards.data(rows), lambda console: boards.show_rows(console, rows))
+
+
+def _packages(a: argparse.Namespace) -> int:
+    from labc import package
+
+    rows = package.rows()
+    return _print(a, rows, lambda console: console.print(package.listing(rows), highlight=False, markup=False, soft_wrap=True))
 
 
 def _doctor(a: argparse.Namespace) -> int:
@@ -376,6 +385,8 @@ def _parser() -> argparse.ArgumentParser:
         "  labc build digits.onnx --target x86-64 --levels avx512,avx2\n"
         "  labc build digits.onnx --board nucleo-f446re\n"
         "  labc build digits.onnx --target arm --cpu cortex-m33 --flash 256K --ram 64K\n"
+        "  labc build digits.onnx --board arduino-nano-33-ble --package arduino\n"
+        "  labc build digits.onnx --package python\n"
         "  labc build digits.onnx --keep stages\n",
     )
     check = add(
@@ -419,7 +430,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--flash", type=_bytes, metavar="BYTES", help="what the constants must fit, as 262144 or 256K (default: anything)")
         sub.add_argument("--ram", type=_bytes, metavar="BYTES", help="what the arena must fit; kernels that need too much are not taken")
         sub.add_argument("--name", help="prefix of the library's names in C (default: the file's name)")
-    build.add_argument("-o", "--out", type=Path, metavar="DIR", help="folder to write (default NAME-TARGET)")
+    build.add_argument("--package", metavar="FORMAT", help="one of labc packages: write that instead of a compiled library")
+    build.add_argument("-o", "--out", type=Path, metavar="DIR", help="folder to write (default NAME-TARGET, or NAME-TARGET-FORMAT)")
     build.add_argument("--keep", type=Path, metavar="DIR", help="also write every stage of the compilation there")
     check.add_argument("--samples", type=_positive, metavar="N", help="random inputs (default 1000; 100 in an emulator)")
     check.add_argument("--seed", type=int, help="of the random inputs (default 0), or of the kernels' cases (default 1)")
@@ -429,6 +441,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add("boards", _boards, "list the boards labc knows, and what this machine can build for them and run", "  labc boards\n")
     add("targets", _targets, "list what code can be made for, and what this machine can build and run", "  labc targets\n")
+    add("packages", _packages, "list the formats that build --package knows, and what validates them here", "  labc packages\n")
     add("doctor", _doctor, "say what is installed, what is missing, and how to get it", "  labc doctor\n")
     return top
 

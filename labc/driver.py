@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 from labc import board as boards
 from labc import build as writer
-from labc import emit, golden, passes, plan, toolchain
+from labc import emit, golden, linked, passes, plan, toolchain
+from labc import package as packages
 from labc import target as targets
 from labc.errors import LabcError
 from labc.frontend import onnx as frontend
@@ -59,11 +61,38 @@ def planned(compiled: Compiled, to: targets.Target, *, reuse: bool = True) -> pl
     )
 
 
-def write(made: plan.Plan, tools: toolchain.Toolchain, out: Path, progress: Progress = silent) -> Path:
-    """Emit and build a plan into `out`."""
+def write(made: plan.Plan, tools: toolchain.Toolchain, out: Path, progress: Progress = silent, *, judged: bool = False) -> Path:
+    """Emit and build a plan into `out`. `judged`: raises LabcError if, linked, it does not fit the target's flash and RAM."""
     progress("emitting C")
     tree = emit.emit(made)
     progress(f"compiling with {tools.name} {tools.version}")
+
+    def judge(place: Path) -> None:
+        if judged:
+            with tempfile.TemporaryDirectory(prefix="labc-", ignore_cleanup_errors=True) as work:
+                linked.fits(place, made, tools, Path(work))
+
+    return writer.build(tree, _facts(made), made.target, tools, out, judge)
+
+
+def pack(made: plan.Plan, form: packages.Format, tools: toolchain.Toolchain | None, out: Path, progress: Progress = silent) -> Path:
+    """Emit a plan as a package into `out`; `tools` compile the formats that hold a library."""
+    progress("emitting C")
+    contents = packages.Contents(made, emit.emit(made))
+    compiler: dict[str, Any] = {}
+    if form.compiled and tools is not None:
+        progress(f"compiling with {tools.name} {tools.version}")
+        compiler = {"compiler": {"name": tools.name, "version": tools.version}}
+        with tempfile.TemporaryDirectory(prefix="labc-", ignore_cleanup_errors=True) as folder:
+            built = writer.build(contents.tree, _facts(made), made.target, tools, Path(folder, "library"))
+            shared = built / "lib" / toolchain.shared_name(made.name)
+            contents = replace(contents, library_name=shared.name, library=shared.read_bytes())
+    progress(f"packing for {form.name}")
+    return writer.store(form.files(contents), _facts(made) | {"package": form.name} | compiler, made.target, out)
+
+
+def _facts(made: plan.Plan) -> dict[str, Any]:
+    """What the manifest says of a plan."""
     facts: dict[str, Any] = {
         "name": made.name,
         "model": made.digest,
@@ -80,7 +109,7 @@ def write(made: plan.Plan, tools: toolchain.Toolchain, out: Path, progress: Prog
         }
     else:
         facts |= _level_facts(made.levels[0])
-    return writer.build(tree, facts, made.target, tools, out)
+    return facts
 
 
 def _level_facts(level: plan.Level) -> dict[str, Any]:
@@ -147,6 +176,7 @@ def compile(
     cpu: str | None = None,
     float_abi: str | None = None,
     cc: str | None = None,
+    package: str | None = None,
     progress: Progress = silent,
 ) -> Path:
     """Compile an ONNX file to a C library in `out` (default: ./NAME-TARGET, or ./NAME-BOARD) and return that folder.
@@ -154,22 +184,35 @@ def compile(
     `target` is the host unless named. `name` prefixes every public name (default: the file's); `keep` is a folder for every stage on the
     way: the graph after each pass, the plan, the sources; `levels` are those a library for any x86-64 holds (default: all); `flash` and
     `ram` are the bytes that constants and arena must fit; `board`, a name of `labc boards` or a .toml file, implies target, `cpu`,
-    `float_abi`, flash and RAM; `cc` is the compiler to take. Raises LabcError for anything the user can mend; nothing is left half-written
-    then.
+    `float_abi`, flash and RAM; `cc` is the compiler to take. `package`, a name of `labc packages`: the folder (default:
+    ./NAME-TARGET-PACKAGE) holds that package instead. Raises LabcError for anything the user can mend; nothing is left half-written then.
     """
     # A wrong name is told before anything is read.
+    form = None if package is None else packages.find(package)
+    if form is not None and target is None and board is None:
+        target = form.default()
     wanted = target_for(target, levels, flash, ram, board=board, cpu=cpu, float_abi=float_abi)
+    if form is not None:
+        wanted = packages.suited(form, wanted, levels is not None)
+        if cc is not None and not form.needs_compiler(wanted):
+            raise LabcError(f"--cc: package {form.name} holds sources and is made without a compiler; leave --cc out")
     compiled = front(path, name, progress)
-    wanted, tools = tools_for(wanted, cc=cc)
+    tools = None
+    if form is None or form.needs_compiler(wanted):
+        wanted, tools = tools_for(wanted, cc=cc)
+        wanted = wanted if form is None else packages.suited(form, wanted)
     progress("planning")
     made = plan.fits(planned(compiled, wanted))
     place = wanted.name if board is None else boards.find(board).name
-    folder = Path(out) if out is not None else Path(f"{compiled.name}-{place}")
+    folder = Path(out) if out is not None else Path("-".join([compiled.name, place, *([form.name] if form else [])]))
     if keep is not None:
         if Path(keep).resolve().is_relative_to(folder.resolve()):
             raise LabcError(f"--keep: {keep} lies in {folder}, which a build replaces as a whole; name a folder outside it")
         keep_stages(compiled, made, Path(keep))
-    return write(made, tools, folder, progress)
+    if form is not None:
+        return pack(made, form, tools, folder, progress)
+    assert tools is not None  # only packages are made without a compiler
+    return write(made, tools, folder, progress, judged=board is not None)
 
 
 def keep_stages(compiled: Compiled, made: plan.Plan, folder: Path) -> None:

@@ -49,14 +49,24 @@ def layers_timer(plan: Plan, level: Level) -> str:
     return _render("layers.c.j2", plan, level=level)
 
 
-def _render(template: str, plan: Plan, **more: Level) -> str:
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Where templates are and how they are read: an undefined name is an error."""
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(resources.folder("templates")),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         autoescape=False,
     )
-    environment.filters.update(literals=literals, call=call, bits=bits, aligned=aligned)
+
+
+def layer_steps(plan: Plan, level: Level) -> str:
+    """The C source with a function labc_step_K per step of a level, the scores' the last; not part of a library."""
+    return _render("steps.c.j2", plan, level=level)
+
+
+def _render(template: str, plan: Plan, **more: Level) -> str:
+    reader = environment()
+    reader.filters.update(literals=literals, call=call, bits=bits, aligned=aligned)
     files = [file for file in _kernel_files(plan) if file.endswith(".c")]
     flags = {f"src/{file}": " ".join(isa.flags) for file in files if (isa := kernels.isa_of(Path(file))) and isa.flags}
     values = {
@@ -66,7 +76,7 @@ def _render(template: str, plan: Plan, **more: Level) -> str:
         "runtime": kernels.table().runtime,
         "types": {"input": C_TYPES[plan.input_element]},
     }
-    return environment.get_template(template).render(values | more)
+    return reader.get_template(template).render(values | more)
 
 
 def call(step: Step, name: str) -> str:

@@ -7,6 +7,7 @@ lie at its start, the stack at its end, what `alloc` gives in between.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import re
 import select
@@ -272,7 +273,8 @@ class Image:
             self._rest += piece
         self._rest = self._rest[found.end() :]
         if self._process.stdin is not None:
-            self._process.stdin.write(b"+")
+            with contextlib.suppress(BrokenPipeError):  # it may be gone once it has said that the program ended
+                self._process.stdin.write(b"+")
         return found[1].decode("latin-1")
 
 

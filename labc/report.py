@@ -233,10 +233,11 @@ def costs(checked: Checked) -> list[tuple[str, str]]:
     if checked.dead_channels:
         lines.append(("dead channels", f"{checked.dead_channels} never change sign; computed exactly"))
     if chip:
-        lines.append(("flash", f"{chip.flash:,} bytes (code and constants, from the linked ELF)"))
+        lines.append(("flash", f"{chip.flash:,} bytes (code and constants, from the linked ELF) + {chip.self_test:,} for the self-test"))
         lines.append(("RAM", f"{chip.ram:,} bytes (arena {chip.arena:,} + stack {chip.stack:,} + data; input and output are the caller's)"))
         counted = f"{chip.instructions:,} per inference (run), {chip.predict_instructions:,} (predict)" if chip.instructions else ""
         lines.append(("instructions", counted or "not counted here: no compiler makes QEMU's counter"))
+        lines += [("  by layer", ", ".join(f"{layer} {count:,}" for layer, count in chip.layers))] if chip.layers else []
     if timing:
         lines.append(
             ("time", f"{timing.median_ns:,.0f} ns per inference, 90 % of samples in {timing.low_ns:,.0f} to {timing.high_ns:,.0f}")

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from labc import bench, emit, library, machines, plan, report, toolchain
+from labc import bench, emit, library, machines, plan, remote, report, toolchain
 from labc import board as boards
 from labc import target as targets
 from labc.check import Verdict, samples
 from labc.check import kernels as kernel_check
 from labc.check import model as proof
 from labc.check.referee import referee
-from labc.check.runners import ChipCost, ChipRunner, HostRunner, chip
+from labc.check.runners import ChipCost, ChipRunner, HostRunner, chip, count_layers
 from labc.driver import Compiled, front, planned, target_for, tools_for, write
 from labc.errors import BAD_INPUT, NOT_HERE, LabcError
 from labc.ir import machine, pointwise
@@ -180,6 +180,10 @@ def try_out(
                 timing = bench.time_inference(runner.library, x[-1].reshape(-1), tools, wanted, _counter(progress, "timing", bench.SAMPLES))
         else:
             cost = runner.cost(x[-1].reshape(-1), sections)
+            if every_layer or wanted.cpu not in remote.MACHINES:  # there each count starts two emulators
+                source = work / "steps.c"
+                source.write_text(emit.layer_steps(made, made.levels[0]))
+                cost = replace(cost, layers=count_layers(folder, made, tools, source, x[-1].reshape(-1)))
             verdicts += fit(made, cost, where)
     return Tried(tuple(verdicts), cost, timing)
 

@@ -72,8 +72,8 @@ void labc_sum_requantize_scalar(const int32_t *restrict x, const int32_t *restri
 /* v within low..high, all of magnitude below 2^30; without a branch. */
 static inline int32_t clip(int32_t v, int32_t low, int32_t high)
 {
-    v = low + ((v - low) & (0 - (int32_t)at_least(v, low)));
-    return high + ((v - high) & (0 - (int32_t)at_least(high, v)));
+    v = low + ((v - low) & mask_if_at_least(v, low));
+    return high + ((v - high) & mask_if_at_least(high, v));
 }
 
 void labc_sum_requantize_word_scalar(const int32_t *restrict x, const int32_t *restrict m, const int64_t *restrict b, uint32_t shift,
@@ -144,16 +144,14 @@ void labc_word_clip_scalar(const int16_t *x, int32_t low, int32_t high, uint32_t
     }
 }
 
-void labc_word_prelu_scalar(const int16_t *x, const int16_t *slopes, uint32_t channels, uint32_t pixels,
-                            int16_t *y)
+void labc_word_prelu_scalar(const int16_t *x, const int16_t *slopes, uint32_t channels, uint32_t pixels, int16_t *y)
 {
     for (uint32_t p = 0; p < pixels; ++p) {
         for (uint32_t c = 0; c < channels; ++c) {
             const int32_t v = *x++;
             /* At least -2^15 2^8: with 2^23 added the unsigned shift rounds down. */
             const int32_t scaled = (int32_t)((uint32_t)(v * labc_flash_i16(slopes + c) + 128 + (INT32_C(1) << 23)) >> 8) - 32768;
-            const int32_t negative = 0 - (int32_t)(opaque((uint32_t)v) >> 31);
-            *y++ = (int16_t)clip(v + ((scaled - v) & negative), INT16_MIN, INT16_MAX);
+            *y++ = (int16_t)clip(scaled + ((v - scaled) & mask_if_at_least(v, 0)), INT16_MIN, INT16_MAX);
         }
     }
 }

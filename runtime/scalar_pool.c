@@ -123,9 +123,7 @@ static void more_sums(const void *restrict x, const void *restrict flips, uint32
     (void)flips;
     for (uint32_t k = 0; k < count; ++k) {
         const int32_t before = first ? from[k] : to[k];
-        /* The mask is hidden too: clang would see a choice in it, and make it a branch on a Cortex-M0. */
-        const int32_t mask = (int32_t)opaque(0 - at_least(from[k], before));
-        to[k] = before + ((from[k] - before) & mask);
+        to[k] = before + ((from[k] - before) & mask_if_at_least(from[k], before));
     }
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zoo
+import zoo_images
 from here import not_run_here
 
 from labc import board, boards, driver, elf, errors, machines, remote, toolchain, trial
@@ -123,7 +124,38 @@ def test_a_network_is_equal_on_a_board(name: str, net: Path) -> None:
     assert checked.chip is not None
     assert checked.chip.instructions is not None
     assert checked.chip.instructions > 0
+    by_layer = dict(checked.chip.layers)
+    assert list(by_layer) == ["sign1", "fc2", "fc2.affine"]
+    assert abs(sum(by_layer.values()) - checked.chip.instructions) < 100  # the calls' own
     assert 0 < checked.chip.stack < checked.chip.ram <= one.ram_bytes
+
+
+def test_a_small_cnn_is_equal_on_an_uno(rng: np.random.Generator, tmp_path: Path) -> None:
+    """In 2 KiB of RAM, with a 16-bit int and size_t, and flash that plain loads do not reach: 6x6 pixels, two convolutions and a pool."""
+    one = board.find("arduino-uno")
+    if reason := machines.available(one.cpu):
+        not_run_here("a convolutional network on arduino-uno", reason)
+        return
+    net = zoo_images.Images(rng, [1, 6, 6])
+    same, halves = zoo_images.Slide((3, 3), (1, 1), (1, 1, 1, 1), (1, 1)), zoo_images.Slide((2, 2), (2, 2), (0, 0, 0, 0), (1, 1))
+    x = net.max_pool(net.sign(net.affine(net.conv(net.input, 8, same))), halves)
+    x = net.sign(net.affine(net.conv(x, 12, same)))
+    path = zoo.save(net.model(net.scores(net.dense(net.flatten(x), 4))), tmp_path / "cnn.onnx")
+    checked = trial.check(path, board="arduino-uno", sample_count=6)
+    assert not checked.failed, checked.verdicts
+
+
+def test_digits_fit_a_cortex_m0_with_little_memory(rng: np.random.Generator, tmp_path: Path) -> None:
+    """64-256-256-10 in 16 KiB of flash with its self-test, and 1 KiB of RAM with its stack: plain C, for its size."""
+    if reason := machines.available("cortex-m0"):
+        not_run_here("a network on bbc-microbit", reason)
+        return
+    path = zoo.save(zoo.own(zoo.random_layers(rng, [64, 256, 256, 10])), tmp_path / "net.onnx")
+    checked = trial.check(path, board="bbc-microbit", sample_count=4, flash=16 << 10, ram=1 << 10)
+    assert not checked.failed, checked.verdicts
+    assert checked.chip is not None
+    assert checked.chip.flash + checked.chip.self_test <= 16 << 10
+    assert checked.chip.ram <= 1 << 10
 
 
 @pytest.mark.parametrize("name", ["riscv64", "mips", "wasm32"])
@@ -186,6 +218,14 @@ def test_too_large_for_a_board_says_by_how_much(net: Path) -> None:
     assert [verdict.what for verdict in bad] == ["flash (bbc-microbit)", "RAM (bbc-microbit)"]
     assert "of 1,000 bytes, " in bad[0].detail
     assert "too many; sign1 takes 256 of it" in bad[0].detail
+
+
+def test_what_does_not_fit_once_linked_is_not_built(net: Path, tmp_path: Path) -> None:
+    """The constants fit, the code does not: by how much, which layer, and no folder."""
+    with pytest.raises(LabcError, match=r"sign1: code and constants, linked, take [\d,]+ bytes, [\d,]+ more than the 1,500 bytes of flash"):
+        driver.compile(net, board="bbc-microbit", flash=1500, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert driver.compile(net, board="bbc-microbit", out=tmp_path / "out").is_dir()
 
 
 def test_the_matrix(net: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,8 @@ def test_the_wheel_compiles_a_network(digits_like: Path, tmp_path: Path) -> None
         "labc/runtime/scalar.c",
         "labc/runtime/image/cortexm.ld",
         "labc/boards/arduino-uno.toml",
+        "labc/LICENSE",
+        "labc/templates/package/main.c.j2",
     ):
         assert needed in names
     assert not any(name.startswith(("tests/", "docs/")) or "__pycache__" in name for name in names)
@@ -47,6 +49,7 @@ def test_the_wheel_compiles_a_network(digits_like: Path, tmp_path: Path) -> None
         f"library = labc.load(labc.compile({str(digits_like)!r}, 'host', out='out'))\n"
         "assert library.self_test() == 0 and library(np.zeros((2, 64), np.uint8)).shape == (2, 10)\n"
         f"labc.compile({str(digits_like)!r}, 'arm', out='arm')\n"
+        f"labc.compile({str(digits_like)!r}, 'arm', out='zephyr', package='zephyr')\n"
         "print(labc.__version__)\n"
     )
     work = tmp_path / "work"

@@ -10,8 +10,8 @@ import numpy as np
 from labc import elf, emulator, machines, toolchain, wasm
 from labc.ir.core import Array
 from labc.library import Library
+from labc.linked import link
 from labc.plan.core import Plan
-from labc.target import Target
 
 
 class HostRunner:
@@ -50,6 +50,8 @@ class ChipCost:
     stack: int
     instructions: int | None  # of one NAME_run; None where the emulator cannot count
     predict_instructions: int | None
+    self_test: int = 0  # flash that calling NAME_self_test takes besides, its golden vectors included
+    layers: tuple[tuple[str, int], ...] = ()  # executed instructions of each step of NAME_run, where they were counted
 
 
 class ChipRunner:
@@ -104,6 +106,7 @@ class ChipRunner:
             stack=stack,
             instructions=run.instructions,
             predict_instructions=predict.instructions,
+            self_test=sections["self_test"],
         )
 
     def _expect_zero(self, code: int) -> None:
@@ -111,17 +114,26 @@ class ChipRunner:
             raise emulator.EmulatorFault(f"{self.name}_run", 0, "its caller", f"it returned error {code}")
 
 
-def link(folder: Path, name: str, target: Target, tools: toolchain.Toolchain, keep: tuple[str, ...], out: Path) -> Path:
-    """A bare-metal image `out` of the library in `folder` with the functions NAME_`keep`."""
-    sources, script = toolchain.image_files(target)
-    started = toolchain.compile_objects(tools, target, sources, [], out.parent / f"{out.stem}-objects")
-    inputs = [*started, folder / "lib" / f"lib{name}.a"]
-    return toolchain.link_image(tools, target, inputs, script, out, keep=[f"{name}_{what}" for what in keep])
-
-
 def chip(folder: Path, made: Plan, tools: toolchain.Toolchain, work: Path) -> tuple[ChipRunner, dict[str, int]]:
     """The library in `folder` on its emulated core, and the ELF sections of an image that holds `run` and `predict` only."""
     cpu = made.target.cpu or ""
-    whole = link(folder, made.name, made.target, tools, ("run", "predict", "self_test"), work / "check.elf")
-    lean = link(folder, made.name, made.target, tools, ("run", "predict"), work / "size.elf")
-    return ChipRunner(machines.load(whole, cpu), made), (wasm.sections if cpu == wasm.CPU else elf.sections)(lean)
+    run, self_test = (f"{made.name}_run", f"{made.name}_predict"), f"{made.name}_self_test"
+    whole = link(folder, made.name, made.target, tools, (*run, self_test), work / "check.elf")
+    lean = link(folder, made.name, made.target, tools, run, work / "size.elf")
+    measure = wasm.sections if cpu == wasm.CPU else elf.sections
+    sections = measure(lean)
+    return ChipRunner(machines.load(whole, cpu), made), sections | {"self_test": measure(whole)["flash"] - sections["flash"]}
+
+
+def count_layers(folder: Path, made: Plan, tools: toolchain.Toolchain, source: Path, x: Array) -> tuple[tuple[str, int], ...]:
+    """Executed instructions of each step of one inference on `x` [size], in order, by the functions labc_step_K of `source`; none where
+    the emulator cannot count."""
+    work, steps = source.parent, made.levels[0].steps[:-1]
+    objects = toolchain.compile_objects(tools, made.target, [source], [folder / "src", folder / "include"], work / "steps-objects")
+    names = [f"labc_step_{k}" for k in range(len(steps))]
+    image = machines.load(link(folder, made.name, made.target, tools, names, work / "steps.elf", objects), made.target.cpu or "")
+    given, output = image.alloc(made.input_size, 1), image.alloc(4 * made.output_size, 4)
+    arena = image.alloc(made.arena_bytes, made.arena_align)
+    image.write(given, np.ascontiguousarray(x).tobytes())
+    counts = [image.call(name, given, output, arena, measure=True).instructions for name in names]
+    return tuple((step.layer, count) for step, count in zip(steps, counts, strict=True) if count is not None)

@@ -49,6 +49,7 @@ def named(tool: Toolchain) -> str:
 def load(library: Path) -> tuple[cffi.FFI, Any]:
     """The kernels of a shared library, declared from the table."""
     ffi = cffi.FFI()
+    ffi.cdef("typedef struct labc_window labc_window;")  # only vectors' kernels are called here
     table = kernels.table()
     for (op, _), kernel in table.kernels.items():
         parameters = ", ".join(f"{p.ctype} {p.name}" for p in table.ops[op].parameters)

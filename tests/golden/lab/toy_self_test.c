@@ -6,9 +6,11 @@
  */
 #include "toy.h"
 
+#include "kernels.h"
+
 #define VECTORS 8
 
-static const uint8_t inputs[VECTORS][TOY_INPUT_SIZE] = {
+static const uint8_t inputs[VECTORS][TOY_INPUT_SIZE] LABC_FLASH = {
     {27, 146, 211, 133, 78, 144},
     {24, 198, 10, 75, 15, 118},
     {54, 211, 105, 111, 120, 193},
@@ -20,7 +22,7 @@ static const uint8_t inputs[VECTORS][TOY_INPUT_SIZE] = {
 };
 
 /* The scores' bits, so that no compiler's reading of decimals comes between. */
-static const uint32_t scores[VECTORS][TOY_OUTPUT_SIZE] = {
+static const uint32_t scores[VECTORS][TOY_OUTPUT_SIZE] LABC_FLASH = {
     {0x3f26c2afu, 0xbf0e95edu, 0xbf74e04cu},
     {0x3ef1ae82u, 0xbf04d727u, 0xbf7614a2u},
     {0x3f4538d7u, 0xbf19a155u, 0xbf7c8116u},
@@ -31,7 +33,7 @@ static const uint32_t scores[VECTORS][TOY_OUTPUT_SIZE] = {
     {0x3f5f977bu, 0xbf1d873eu, 0xbf822211u},
 };
 
-static const int32_t winners[VECTORS] = {0, 0, 0, 0, 0, 0, 0, 0};
+static const int32_t winners[VECTORS] LABC_FLASH = {0, 0, 0, 0, 0, 0, 0, 0};
 
 static uint32_t bits_of(float value)
 {
@@ -47,15 +49,16 @@ int toy_self_test(void *arena)
 {
     for (int k = 0; k < VECTORS; k++) {
         float output[TOY_OUTPUT_SIZE];
-        const int error = toy_run(inputs[k], output, arena);
+        const uint8_t *const input = inputs[k];
+        const int error = toy_run(input, output, arena);
         if (error != 0) {
             return error;
         }
         uint32_t differ = 0;
         for (uint32_t i = 0; i < TOY_OUTPUT_SIZE; i++) {
-            differ |= bits_of(output[i]) ^ scores[k][i];
+            differ |= bits_of(output[i]) ^ labc_flash_u32(&scores[k][i]);
         }
-        if (differ != 0 || toy_predict(inputs[k], arena) != winners[k]) {
+        if (differ != 0 || toy_predict(input, arena) != labc_flash_i32(&winners[k])) {
             return k + 1;
         }
     }

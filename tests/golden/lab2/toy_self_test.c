@@ -6,9 +6,11 @@
  */
 #include "toy.h"
 
+#include "kernels.h"
+
 #define VECTORS 8
 
-static const uint8_t inputs[VECTORS][TOY_INPUT_SIZE] = {
+static const uint8_t inputs[VECTORS][TOY_INPUT_SIZE] LABC_FLASH = {
     {53, 153, 128, 166, 13, 243},
     {33, 199, 136, 214, 55, 163},
     {30, 29, 177, 125, 173, 70},
@@ -20,7 +22,7 @@ static const uint8_t inputs[VECTORS][TOY_INPUT_SIZE] = {
 };
 
 /* The scores' bits, so that no compiler's reading of decimals comes between. */
-static const uint32_t scores[VECTORS][TOY_OUTPUT_SIZE] = {
+static const uint32_t scores[VECTORS][TOY_OUTPUT_SIZE] LABC_FLASH = {
     {0x40576cd8u, 0xc0926aa6u, 0xbfd0fd57u},
     {0x40576cd8u, 0xc0926aa6u, 0xbfd0fd57u},
     {0x40b3d74au, 0xc051ed2bu, 0xbf9ed696u},
@@ -31,7 +33,7 @@ static const uint32_t scores[VECTORS][TOY_OUTPUT_SIZE] = {
     {0x3fee820bu, 0xbffe0a10u, 0xbd862540u},
 };
 
-static const int32_t winners[VECTORS] = {0, 0, 0, 0, 0, 0, 0, 0};
+static const int32_t winners[VECTORS] LABC_FLASH = {0, 0, 0, 0, 0, 0, 0, 0};
 
 static uint32_t bits_of(float value)
 {
@@ -47,15 +49,16 @@ int toy_self_test(void *arena)
 {
     for (int k = 0; k < VECTORS; k++) {
         float output[TOY_OUTPUT_SIZE];
-        const int error = toy_run(inputs[k], output, arena);
+        const uint8_t *const input = inputs[k];
+        const int error = toy_run(input, output, arena);
         if (error != 0) {
             return error;
         }
         uint32_t differ = 0;
         for (uint32_t i = 0; i < TOY_OUTPUT_SIZE; i++) {
-            differ |= bits_of(output[i]) ^ scores[k][i];
+            differ |= bits_of(output[i]) ^ labc_flash_u32(&scores[k][i]);
         }
-        if (differ != 0 || toy_predict(inputs[k], arena) != winners[k]) {
+        if (differ != 0 || toy_predict(input, arena) != labc_flash_i32(&winners[k])) {
             return k + 1;
         }
     }
