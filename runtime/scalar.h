@@ -190,6 +190,12 @@ static inline uint32_t at_least(int32_t a, int32_t b)
     return (opaque((uint32_t)(a - b)) >> 31) ^ 1;
 }
 
+/* -1 if a >= b, else 0, as a mask; hidden, or clang sees a choice in what it is applied to, and branches on a Cortex-M0. */
+static inline int32_t mask_if_at_least(int32_t a, int32_t b)
+{
+    return (int32_t)opaque(0 - at_least(a, b));
+}
+
 #if UINTPTR_MAX > 0xffffffff || defined(__x86_64__) || defined(__wasm__)
 
 /* a b, exact: one instruction. */
@@ -199,12 +205,6 @@ static inline int64_t product_of(int32_t a, int32_t b)
 }
 
 #else
-
-/* -1 if a >= b, else 0, as a mask; hidden, or clang sees a choice in what it is applied to, and branches on a Cortex-M0. */
-static inline int32_t mask_if_at_least(int32_t a, int32_t b)
-{
-    return (int32_t)opaque(0 - at_least(a, b));
-}
 
 /*
  * a b, exact, from the four products of 16-bit halves: where there is no 32 x 32 -> 64 bit instruction (Cortex-M0), gcc's
