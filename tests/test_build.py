@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import zoo
-from here import not_run_here
+from here import NOT_RUN, not_run_here
 
 import labc
 from labc import build, driver, toolchain
@@ -155,6 +155,9 @@ def test_sources_compile_without_warnings_everywhere(tmp_path: Path) -> None:
         )
         for target in TARGETS.values():
             for name, tools in toolchain.survey(target):
+                if isinstance(tools, str) and target.name in ("riscv32", "riscv64", "mips"):
+                    NOT_RUN.append(f"warnings of {name} for {target.name}: not run here ({tools}); zig, which CI has, compiles it")
+                    continue
                 if isinstance(tools, str):
                     not_run_here(f"warnings of {name} for {target.name}", tools)
                     continue

@@ -287,7 +287,7 @@ FILES: dict[str, tuple[Callable[[], onnx.ModelProto], tuple[str, ...]]] = {
         ("greaterorequal3", "input 1 is not a constant"),
     ),
     "comparison as activation": (
-        lambda: chain(CAST, MATMUL, ("GreaterOrEqual", [np.float32(0)], {}), CAST),
+        lambda: chain(CAST, MATMUL, ("GreaterOrEqual", [np.float32(0)], {}), ("Cast", [], {"to": TensorProto.INT64})),
         ("cast4 (Cast)", "not a value of the network", "rewrite"),
     ),
     "Where on bytes": (
