@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import zoo_images
 from here import not_run_here
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from linking import inputs, run_all
 
 from labc import driver, emulator, kernels, passes, reference, toolchain
@@ -36,6 +38,20 @@ def compiled(seed: int, folder: Path, **wanted: object) -> tuple[Path, driver.Co
     path = folder / f"n{seed}.onnx"
     path.write_bytes(zoo_images.random_network(np.random.default_rng(seed), **wanted).SerializeToString())  # type: ignore[arg-type]
     return path, driver.front(path)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(zoo_images.KINDS), st.sampled_from([1, 2]))
+def test_any_network_is_lowered_exactly(tmp_path_factory: pytest.TempPathFactory, seed: int, kind: str, rank: int) -> None:
+    """Layers IR = machine IR = onnxruntime, and every threshold, for whatever Hypothesis draws."""
+    path, one = compiled(seed, tmp_path_factory.mktemp("any"), kind=kind, rank=rank)
+    x = inputs(one, 8)
+    verdict, scores = proof.levels(one.model.graph, one.machine, x)
+    assert verdict.status == "passed", verdict
+    assert proof.thresholds(dict(one.stages), one.machine).status == "passed"
+    judged = referee(path, x, scores, one.model.notes)
+    assert judged.status == "passed", judged
+    assert "bit for bit" in judged.detail
 
 
 @pytest.mark.parametrize("first", range(0, NETWORKS, PER_LIBRARY))
