@@ -102,9 +102,9 @@ def _at_least(x: Array, thresholds: Const) -> Array:
     return np.where(x >= channels(thresholds.array, x.ndim - 1), np.int8(1), np.int8(-1))
 
 
-def _read(element: Element) -> dict[str, Operand]:
-    """How bytes are to be read: as 0..255 or as -128..127; signs need no telling."""
-    return {} if element == "sign" else {"offset": 128 if element == "i8" else 0}
+def read_as(element: Element) -> dict[str, Operand]:
+    """How bytes are to be read, as 0..255 or as -128..127; other elements need no telling."""
+    return {"offset": 128 if element == "i8" else 0} if element in ("u8", "i8") else {}
 
 
 def rounded(b: Const, shift: int) -> Const:
@@ -138,7 +138,7 @@ class MatVec(Sums):
     def operands(self, *types: Type) -> dict[str, Operand]:
         rows, inputs = self.weights.type.shape
         base: dict[str, Operand] = {"x": self.inputs[0], "w": self.weights, "inputs": inputs, "rows": rows, "y": self.name}
-        return base | _read(types[0].element)
+        return base | read_as(types[0].element)
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ class Conv(Sums):
         taps = self.weights.array.transpose(0, 2, 3, 1)
         shape = (rows, self.window.taps, channels_) if types[0].element == "sign" else (rows, self.window.taps * channels_)
         base: dict[str, Operand] = {"x": self.inputs[0], "w": Const("sign", taps.reshape(shape)), "window": Place.of(self.window, types[0])}
-        return base | {"rows": rows, "y": self.name} | _read(types[0].element)
+        return base | {"rows": rows, "y": self.name} | read_as(types[0].element)
 
 
 @dataclass(frozen=True)
@@ -290,7 +290,7 @@ class Depthwise(Conv):
         rows = self.weights.type.shape[0]
         taps = Const("sign", self.weights.array.reshape(rows, -1).T)
         base: dict[str, Operand] = {"x": self.inputs[0], "w": taps, "window": Place.of(self.window, types[0])}
-        return base | {"rows": rows, "y": self.name} | _read(types[0].element)
+        return base | {"rows": rows, "y": self.name} | read_as(types[0].element)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from labc.ir import layers
 from labc.ir.core import Array, Const, Element, Node, Type, expect, matching
 from labc.ir.layers import Requantize as RequantizeLayer
-from labc.ir.machine import KINDS, KernelCall, Operand, Place, rounded
+from labc.ir.machine import KINDS, KernelCall, Operand, Place, read_as, rounded
 from labc.ir.windows import Window, channels, image, images
 
 
@@ -123,8 +123,7 @@ class Widen(KernelCall):
         return f"{KINDS[types[0].element]}_widen"
 
     def operands(self, *types: Type) -> dict[str, Operand]:
-        read: dict[str, Operand] = {"offset": 128 if types[0].element == "i8" else 0} if types[0].element in ("u8", "i8") else {}
-        return _over_pixels(self, types[0]) | read
+        return _over_pixels(self, types[0]) | read_as(types[0].element)
 
 
 @dataclass(frozen=True)

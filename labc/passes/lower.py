@@ -19,7 +19,7 @@ import numpy as np
 from labc.ir import layers, machine, pointwise
 from labc.ir.core import Array, Const, Graph, Node, Type
 from labc.ir.windows import Window, image
-from labc.passes.ranges import bounds, needed, require_finite
+from labc.passes.ranges import bounds, fresh, needed, require_finite
 
 _ONE_BIT = "train it with a binary layer of labc.train and re-export; `labc inspect` shows every layer"
 _EIGHT_BIT = "re-export with labc.train.export, which calibrates 8-bit and 16-bit activations"
@@ -75,13 +75,6 @@ class _Lowering:
         self.nodes.append(node)
         self.types[node.name] = node.infer(*(self.types[name] for name in node.inputs))
         return node.name
-
-    def fresh(self, wanted: str) -> str:
-        """A name near `wanted` that neither a layer nor another node has."""
-        while wanted in self.taken:
-            wanted += "_"
-        self.taken.add(wanted)
-        return wanted
 
     def add(self, node: Node) -> None:
         """Append what a layer becomes."""
@@ -176,7 +169,7 @@ class _Lowering:
         if element in ("i32", "f32") or (element == "i16" and not isinstance(at, layers.Requantize | machine.Scores)):
             return name
         if name not in self.wide:
-            self.wide[name] = self.put(pointwise.Widen(self.fresh(f"{name}.wide"), (name,)))
+            self.wide[name] = self.put(pointwise.Widen(fresh(f"{name}.wide", self.taken), (name,)))
         return self.wide[name]
 
     def _input(self, at: layers.Input) -> str:
@@ -188,7 +181,9 @@ class _Lowering:
             raise at.fail(f"an input of shape {list(at.shape)}", "labc reads [C], [C, L] and [C, H, W]; flatten others first")
         count, height, width = image(at.shape)
         entry = self.put(at)
-        return entry if count == 1 or height * width == 1 else self.put(pointwise.Interleave(self.fresh(f"{at.name}.pixels"), (entry,)))
+        return (
+            entry if count == 1 or height * width == 1 else self.put(pointwise.Interleave(fresh(f"{at.name}.pixels", self.taken), (entry,)))
+        )
 
     def _flatten(self, at: Node, node: Node, seen: Type) -> str:
         count, height, width = image(seen.shape)
@@ -206,7 +201,7 @@ class _Lowering:
         if source in self.flat:
             count, height, width = image(seen.shape)
             weights = Const("sign", at.weights.array.reshape(-1, count, height, width))
-            made = self.put(machine.Conv(self.fresh(f"{at.name}.conv"), at.inputs, weights, Window((height, width))))
+            made = self.put(machine.Conv(fresh(f"{at.name}.conv", self.taken), at.inputs, weights, Window((height, width))))
             return self.put(pointwise.View(at.name, (made,)))
         weights = Const("sign", at.weights.array[:, self.order[source]]) if source in self.order else at.weights
         return self.put(machine.MatVec(at.name, at.inputs, weights))
@@ -225,8 +220,8 @@ class _Lowering:
         made = []
         for g, part in enumerate(np.split(weights, at.groups)):
             count = weights.shape[1]
-            source = self.put(pointwise.Slice(self.fresh(f"{at.name}.slice{g}"), at.inputs, g * count, count))
-            made.append(self.put(machine.Conv(self.fresh(f"{at.name}.group{g}"), (source,), Const("sign", part), at.window)))
+            source = self.put(pointwise.Slice(fresh(f"{at.name}.slice{g}", self.taken), at.inputs, g * count, count))
+            made.append(self.put(machine.Conv(fresh(f"{at.name}.group{g}", self.taken), (source,), Const("sign", part), at.window)))
         return self._join(at.name, made)
 
     def _join(self, name: str, parts: Iterable[str]) -> str:
@@ -237,7 +232,9 @@ class _Lowering:
             pairs = [tuple(level[i : i + 2]) for i in range(0, len(level), 2)]
             last = len(pairs) == 1
             level = [
-                self.put(pointwise.Join(name if last else self.fresh(f"{name}.join{depth}.{i}"), pair)) if len(pair) == 2 else pair[0]
+                self.put(pointwise.Join(name if last else fresh(f"{name}.join{depth}.{i}", self.taken), pair))
+                if len(pair) == 2
+                else pair[0]
                 for i, pair in enumerate(pairs)
             ]
             depth += 1

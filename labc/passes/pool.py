@@ -16,9 +16,9 @@ import numpy as np
 
 from labc.ir import layers, pointwise
 from labc.ir.core import Array, Const, Graph, Node
-from labc.passes.ranges import needed
+from labc.passes.ranges import fresh, needed
 
-_LINKS = layers.Affine | layers.PRelu | layers.Clip | layers.Relu | pointwise.MaxPool
+_LINKS = (layers.Affine, layers.PRelu, layers.Clip, layers.Relu, pointwise.MaxPool)
 
 
 def pool(graph: Graph) -> Graph:
@@ -46,13 +46,13 @@ def _chain(graph: Graph, end: Node) -> list[Node]:
     movable, alone = 0, True
     match end:
         case layers.Sign():
-            kinds: type[Node] | object = _LINKS
+            kinds: tuple[type[Node], ...] = _LINKS
         case layers.Requantize(element="u8"):
-            kinds = pointwise.MaxPool
+            kinds = (pointwise.MaxPool,)
         case _:
             return []
     node = graph.by_name[end.inputs[0]]
-    while isinstance(node, kinds):  # type: ignore[arg-type]  # a union of classes
+    while isinstance(node, kinds):
         alone = alone and len(graph.users[node.name]) == 1
         links.append(node)
         if isinstance(node, pointwise.MaxPool):
@@ -74,7 +74,7 @@ def _behind(graph: Graph, end: Node, chain: list[Node], taken: set[str]) -> list
     value = chain[0].inputs[0]  # integers or floats, so no value of `renamed`
     for link in chain:
         if not isinstance(link, pointwise.MaxPool):
-            name = link.name if len(graph.users[link.name]) == 1 else _fresh(f"{link.name}.{end.name}", taken)
+            name = link.name if len(graph.users[link.name]) == 1 else fresh(f"{link.name}.{end.name}", taken)
             made.append(replace(link, name=name, inputs=(value,)))
             value = name
     made.append(replace(end, inputs=(value,)))
@@ -84,17 +84,10 @@ def _behind(graph: Graph, end: Node, chain: list[Node], taken: set[str]) -> list
             falling = np.zeros(link.flips.type.size, bool)
             for later in (*chain[i + 1 :], end):
                 falling = falling ^ _falls(later, falling)
-            name = link.name if len(graph.users[link.name]) == 1 else _fresh(f"{link.name}.{end.name}", taken)
+            name = link.name if len(graph.users[link.name]) == 1 else fresh(f"{link.name}.{end.name}", taken)
             made.append(pointwise.MaxPool(name, (value,), link.window, Const("sign", np.where(falling, 1, -1))))
             value = name
     return made
-
-
-def _fresh(wanted: str, taken: set[str]) -> str:
-    while wanted in taken:
-        wanted += "_"
-    taken.add(wanted)
-    return wanted
 
 
 def _falls(node: Node, unchanged: Array) -> Array:

@@ -98,6 +98,14 @@ def require_finite(chain: tuple[Node, ...], low: Array, high: Array) -> None:
             )
 
 
+def fresh(wanted: str, taken: set[str]) -> str:
+    """A name near `wanted` that is not among `taken`, to which it is added."""
+    while wanted in taken:
+        wanted += "_"
+    taken.add(wanted)
+    return wanted
+
+
 def needed(graph: Graph) -> Graph:
     """The graph without nodes that its result does not depend on; the network's input stays."""
     names = {graph.output}

@@ -36,7 +36,7 @@ def plan(
     Raises LabcError if an op has no kernel for the target.
     """
     made = _plan(graph, name, digest, target, shape, golden, reuse)
-    vectors = sum(made.input_size + 4 * made.output_size + 4 for _ in golden)
+    vectors = len(golden) * (made.input_size + 4 * made.output_size + 4)
     if target.flash_bytes is None or target.flash_bytes - made.packed_bytes - vectors >= CODE_BYTES:
         return made
     small = _plan(graph, name, digest, replace(target, isas=target.isas[-1:]), shape, golden[:1], reuse)
