@@ -39,10 +39,12 @@ class Target:
 
 @dataclass(frozen=True)
 class Core:
-    """A core of a target: the float ABIs it has, the default first."""
+    """A core of a target: the float ABIs it has, the default first; the rows of runtime/kernels.def that this core has beyond its
+    target's, with its default float ABI, best first."""
 
     target: str
     float_abis: tuple[FloatAbi, ...]
+    isas: tuple[str, ...] = ()
 
 
 _X86 = ("avx512", "avx512bw", "avx2", "scalar")
@@ -105,7 +107,9 @@ def with_core(target: Target, cpu: str | None = None, float_abi: str | None = No
     chosen = next((abi for abi in abis if abi == (float_abi or default)), None)
     if chosen is None:
         raise LabcError(f"--float-abi: {name} is built for with the {abis[0]} float ABI only; leave it out")
-    return replace(target, cpu=name, float_abi=chosen)
+    more = CORES[name].isas if chosen == abis[0] else ()
+    common = tuple(isa for isa in TARGETS[target.name].isas if isa not in more)
+    return replace(target, cpu=name, float_abi=chosen, isas=(*more, *common))
 
 
 def with_levels(target: Target, levels: Sequence[str] | None) -> Target:
