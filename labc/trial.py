@@ -21,6 +21,7 @@ from labc.driver import Compiled, front, planned, target_for, tools_for, write
 from labc.errors import BAD_INPUT, NOT_HERE, LabcError
 from labc.ir import machine, pointwise
 from labc.ir.core import Array, Graph
+from labc.ir.fused import Fused
 from labc.passes.ranges import bounds
 from labc.passes.threshold import sums_to_prove
 
@@ -251,8 +252,8 @@ def benchmark(
 
 def products(graph: Graph) -> dict[str, tuple[int, int]]:
     """Multiplications and weights of each layer of machine IR: each weight once per output pixel, taps outside the image counted too."""
-    sums = (node for node in graph.nodes if isinstance(node, machine.Sums))
-    counts = ((node.name, node.weights.type.size, graph.types[node.name]) for node in sums)
+    sums = ((node.name, node.sums if isinstance(node, Fused) else node) for node in graph.nodes)
+    counts = ((name, node.weights.type.size, graph.types[name]) for name, node in sums if isinstance(node, machine.Sums))
     return {name: (weights * type_.size // type_.shape[0], weights) for name, weights, type_ in counts}
 
 
@@ -260,14 +261,10 @@ def dead_channels(graph: Graph) -> int:
     """How many channels of machine IR have a sign that no input can change."""
     dead = 0
     for node in graph.nodes:
-        match node:
-            case pointwise.Threshold():
-                low, high = bounds(graph, node.inputs[0])
-            case machine.MatVecThreshold() | machine.ConvThreshold() | machine.DepthwiseThreshold():
-                low, high = node.bounds(graph.types[node.inputs[0]].element)
-            case _:
-                continue
-        dead += int(((node.thresholds.array <= low) | (node.thresholds.array > high)).sum())
+        end = node.end if isinstance(node, Fused) else node
+        if isinstance(end, pointwise.Threshold):
+            low, high = node.sums.bounds(graph.types[node.inputs[0]].element) if isinstance(node, Fused) else bounds(graph, node.inputs[0])
+            dead += int(((end.thresholds.array <= low) | (end.thresholds.array > high)).sum())
     return dead
 
 

@@ -97,10 +97,9 @@ class Node(ABC):
     def evaluate(self, *arrays: Array) -> Array:
         """The value, from the inputs' values; every array has a leading batch axis. This is the definition of the node."""
 
-    @classmethod
-    def kind(cls) -> str:
+    def kind(self) -> str:
         """The class name in the text form's spelling: MatVec → mat_vec."""
-        return "".join(f"_{c.lower()}" if c.isupper() else c for c in cls.__name__).lstrip("_")
+        return "".join(f"_{c.lower()}" if c.isupper() else c for c in type(self).__name__).lstrip("_")
 
     def attributes(self) -> Iterator[tuple[str, Any]]:
         """The fields beyond name and inputs, in order."""

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from labc.ir import layers
-from labc.ir.core import Array, Const, Element, Node, Type, expect, matching
-from labc.ir.layers import Affine, Requantize, integer_product
-from labc.ir.windows import Window, channels, image
+from labc.ir.core import Array, Const, Element, Node, Type, expect
+from labc.ir.layers import Affine, integer_product
+from labc.ir.windows import Window, image
 
 # Of a value of each element: the least and the greatest there is.
 EXTREMES: dict[Element, tuple[int, int]] = {"sign": (-1, 1), "u8": (0, 255), "i8": (-128, 127), "i16": (-32768, 32767)}
@@ -65,7 +65,7 @@ class KernelCall(Node):
 
 @dataclass(frozen=True)
 class Sums(KernelCall):
-    """Exact sums of signs or bytes with weights of signs, per output channel. The base of the kernels that begin with them.
+    """Exact sums of signs or bytes with weights of signs, per output channel.
 
     `weights`: [N, …]; what row n holds is summed into output channel n.
     """
@@ -92,24 +92,14 @@ class Sums(KernelCall):
     def with_weights(self, weights: Const) -> Sums:
         """The same node with other weights of the same shape."""
 
-
-def _threshold(node: Node, sums: Type, thresholds: Const) -> Type:
-    matching(node, sums, thresholds=thresholds)
-    return Type("sign", sums.shape)
-
-
-def _at_least(x: Array, thresholds: Const) -> Array:
-    return np.where(x >= channels(thresholds.array, x.ndim - 1), np.int8(1), np.int8(-1))
+    @abstractmethod
+    def limits(self, thresholds: Const) -> Const:
+        """Of sums of signs: what a kernel compares disagreements with, where the sum is to be at least a threshold."""
 
 
 def read_as(element: Element) -> dict[str, Operand]:
     """How bytes are to be read, as 0..255 or as -128..127; other elements need no telling."""
     return {"offset": 128 if element == "i8" else 0} if element in ("u8", "i8") else {}
-
-
-def rounded(b: Const, shift: int) -> Const:
-    """b with the rounding half in it: the kernel adds one constant."""
-    return Const("i64", b.array + (1 << (shift - 1)))
 
 
 # ---- matrices times vectors ----
@@ -132,6 +122,11 @@ class MatVec(Sums):
     def with_weights(self, weights: Const) -> MatVec:
         return MatVec(self.name, self.inputs, weights)
 
+    def limits(self, thresholds: Const) -> Const:
+        # With D disagreeing positions of K the sum is K − 2D, so sum ≥ T ⇔ D ≤ (K − T)/2, and D is an integer: take the floor.
+        # −K ≤ T ≤ K + 1 gives −1 ≤ limit ≤ K.
+        return Const("i32", (self.row_inputs() - thresholds.array.astype(np.int64)) // 2)
+
     def op(self, *types: Type) -> str:
         return f"{KINDS[types[0].element]}_matvec_sums"
 
@@ -139,51 +134,6 @@ class MatVec(Sums):
         rows, inputs = self.weights.type.shape
         base: dict[str, Operand] = {"x": self.inputs[0], "w": self.weights, "inputs": inputs, "rows": rows, "y": self.name}
         return base | read_as(types[0].element)
-
-
-@dataclass(frozen=True)
-class MatVecThreshold(MatVec):
-    """MatVec, then Threshold without flips."""
-
-    thresholds: Const
-
-    def infer(self, *types: Type) -> Type:
-        return _threshold(self, super().infer(*types), self.thresholds)
-
-    def evaluate(self, *arrays: Array) -> Array:
-        return _at_least(super().evaluate(*arrays), self.thresholds)
-
-    def op(self, *types: Type) -> str:
-        return f"{KINDS[types[0].element]}_matvec_threshold"
-
-    def operands(self, *types: Type) -> dict[str, Operand]:
-        if types[0].element != "sign":
-            return super().operands(*types) | {"thresholds": self.thresholds}
-        # With D disagreeing positions of K the sum is K − 2D, so sum ≥ T ⇔ D ≤ (K − T)/2, and D is an integer: take the floor.
-        # −K ≤ T ≤ K + 1 gives −1 ≤ limit ≤ K.
-        limits = (self.weights.type.shape[1] - self.thresholds.array.astype(np.int64)) // 2
-        return super().operands(*types) | {"limits": Const("i32", limits)}
-
-
-@dataclass(frozen=True)
-class MatVecRequantize(MatVec):
-    """MatVec on bytes, then Requantize to u8."""
-
-    m: Const
-    b: Const
-    shift: int
-
-    def infer(self, *types: Type) -> Type:
-        return Requantize(self.name, self.inputs, self.m, self.b, self.shift).infer(super().infer(*types))
-
-    def evaluate(self, *arrays: Array) -> Array:
-        return Requantize(self.name, self.inputs, self.m, self.b, self.shift).evaluate(super().evaluate(*arrays))
-
-    def op(self, *types: Type) -> str:
-        return "byte_matvec_requantize"
-
-    def operands(self, *types: Type) -> dict[str, Operand]:
-        return super().operands(*types) | {"m": self.m, "b": rounded(self.b, self.shift), "shift": self.shift}
 
 
 # ---- convolutions ----
@@ -217,6 +167,10 @@ class Conv(Sums):
     def with_weights(self, weights: Const) -> Conv:
         return Conv(self.name, self.inputs, weights, self.window)
 
+    def limits(self, thresholds: Const) -> Const:
+        # The kernel compares 2 D + C (taps outside) = K − sum.
+        return Const("i32", self.row_inputs() - thresholds.array.astype(np.int64))
+
     def op(self, *types: Type) -> str:
         return f"{KINDS[types[0].element]}_conv_sums"
 
@@ -227,48 +181,6 @@ class Conv(Sums):
         shape = (rows, self.window.taps, channels_) if types[0].element == "sign" else (rows, self.window.taps * channels_)
         base: dict[str, Operand] = {"x": self.inputs[0], "w": Const("sign", taps.reshape(shape)), "window": Place.of(self.window, types[0])}
         return base | {"rows": rows, "y": self.name} | read_as(types[0].element)
-
-
-@dataclass(frozen=True)
-class ConvThreshold(Conv):
-    """Conv, then Threshold without flips."""
-
-    thresholds: Const
-
-    def infer(self, *types: Type) -> Type:
-        return _threshold(self, super().infer(*types), self.thresholds)
-
-    def evaluate(self, *arrays: Array) -> Array:
-        return _at_least(super().evaluate(*arrays), self.thresholds)
-
-    def op(self, *types: Type) -> str:
-        return f"{KINDS[types[0].element]}_conv_threshold"
-
-    def operands(self, *types: Type) -> dict[str, Operand]:
-        if types[0].element != "sign":
-            return super().operands(*types) | {"thresholds": self.thresholds}
-        return super().operands(*types) | {"limits": Const("i32", self.row_inputs() - self.thresholds.array.astype(np.int64))}
-
-
-@dataclass(frozen=True)
-class ConvRequantize(Conv):
-    """Conv on bytes, then Requantize to u8."""
-
-    m: Const
-    b: Const
-    shift: int
-
-    def infer(self, *types: Type) -> Type:
-        return Requantize(self.name, self.inputs, self.m, self.b, self.shift).infer(super().infer(*types))
-
-    def evaluate(self, *arrays: Array) -> Array:
-        return Requantize(self.name, self.inputs, self.m, self.b, self.shift).evaluate(super().evaluate(*arrays))
-
-    def op(self, *types: Type) -> str:
-        return "byte_conv_requantize"
-
-    def operands(self, *types: Type) -> dict[str, Operand]:
-        return super().operands(*types) | {"m": self.m, "b": rounded(self.b, self.shift), "shift": self.shift}
 
 
 @dataclass(frozen=True)
@@ -291,25 +203,6 @@ class Depthwise(Conv):
         taps = Const("sign", self.weights.array.reshape(rows, -1).T)
         base: dict[str, Operand] = {"x": self.inputs[0], "w": taps, "window": Place.of(self.window, types[0])}
         return base | {"rows": rows, "y": self.name} | read_as(types[0].element)
-
-
-@dataclass(frozen=True)
-class DepthwiseThreshold(Depthwise):
-    """Depthwise on signs, then Threshold without flips."""
-
-    thresholds: Const
-
-    def infer(self, *types: Type) -> Type:
-        return _threshold(self, super().infer(*types), self.thresholds)
-
-    def evaluate(self, *arrays: Array) -> Array:
-        return _at_least(super().evaluate(*arrays), self.thresholds)
-
-    def op(self, *types: Type) -> str:
-        return "sign_depthwise_threshold"
-
-    def operands(self, *types: Type) -> dict[str, Operand]:
-        return super().operands(*types) | {"limits": Const("i32", self.row_inputs() - self.thresholds.array.astype(np.int64))}
 
 
 # ---- the end of a network ----

@@ -9,7 +9,7 @@ import numpy as np
 from labc.ir import layers
 from labc.ir.core import Array, Const, Element, Node, Type, expect, matching
 from labc.ir.layers import Requantize as RequantizeLayer
-from labc.ir.machine import KINDS, KernelCall, Operand, Place, read_as, rounded
+from labc.ir.machine import KINDS, KernelCall, Operand, Place, read_as
 from labc.ir.windows import Window, channels, image, images
 
 
@@ -101,6 +101,11 @@ class AddPool(KernelCall):
 
     def operands(self, *types: Type) -> dict[str, Operand]:
         return {"x": self.inputs[0], "window": Place.of(self.window, types[0]), "y": self.name}
+
+
+def rounded(b: Const, shift: int) -> Const:
+    """b with the rounding half in it: kernels add one constant."""
+    return Const("i64", b.array + (1 << (shift - 1)))
 
 
 def _over_pixels(node: Node, seen: Type) -> dict[str, Operand]:

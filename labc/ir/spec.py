@@ -7,6 +7,7 @@ import re
 from labc.errors import LabcError
 from labc.ir import layers, machine, pointwise
 from labc.ir.core import Graph, Node
+from labc.ir.fused import Fused
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,127}")
 
@@ -53,15 +54,7 @@ _EITHER: frozenset[type[Node]] = frozenset(  # from lowering to the end
 # Between lowering and fusion sums, thresholds and requantization stand apart; before `threshold`, floats stand between sums and signs.
 SUMS: frozenset[type[Node]] = _EITHER | {layers.Requantize, layers.Affine, layers.Sign, layers.Relu, layers.PRelu, layers.Clip}
 THRESHOLDED: frozenset[type[Node]] = _EITHER | {layers.Requantize, pointwise.Threshold}
-MACHINE: frozenset[type[Node]] = _EITHER | {
-    pointwise.Threshold,
-    pointwise.Requantize,
-    machine.MatVecThreshold,
-    machine.MatVecRequantize,
-    machine.ConvThreshold,
-    machine.ConvRequantize,
-    machine.DepthwiseThreshold,
-}
+MACHINE: frozenset[type[Node]] = _EITHER | {pointwise.Threshold, pointwise.Requantize, Fused}
 
 
 def verify(graph: Graph, legal: frozenset[type[Node]], after: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from labc.ir import layers, machine, pointwise
 from labc.ir.core import Element, Graph, Node
+from labc.ir.fused import Fused
 
 
 def fuse(graph: Graph) -> Graph:
@@ -19,8 +20,8 @@ def fuse(graph: Graph) -> Graph:
             continue
         sums = graph.by_name[node.inputs[0]]
         alone = len(graph.users[sums.name]) == 1
-        if alone and sums.inputs and (fused := _fused(sums, node, graph.types[sums.inputs[0]].element)):
-            made[node.name] = fused
+        if alone and sums.inputs and (one := _fused(sums, node, graph.types[sums.inputs[0]].element)):
+            made[node.name] = one
             gone.add(sums.name)
         elif type(node) is layers.Requantize:
             made[node.name] = pointwise.Requantize(node.name, node.inputs, node.m, node.b, node.shift, node.element)
@@ -29,28 +30,13 @@ def fuse(graph: Graph) -> Graph:
     return Graph(tuple(made.get(node.name, node) for node in graph.nodes if node.name not in gone), graph.output)
 
 
-def _fused(sums: Node, node: Node, element: Element) -> Node | None:
+def _fused(sums: Node, node: pointwise.Threshold | layers.Requantize, element: Element) -> Node | None:
+    """The two as one, if the kernel table has a row for it; `element` is what the sums read."""
+    if not isinstance(sums, machine.Sums):
+        return None
+    depthwise = isinstance(sums, machine.Depthwise)
     if isinstance(node, pointwise.Threshold):
-        if (node.flips.array > 0).any():
-            return None
-        # Depthwise first: it is a Conv too.
-        match sums:
-            case machine.Depthwise():
-                return _depthwise(sums, node) if element == "sign" else None
-            case machine.Conv():
-                return machine.ConvThreshold(node.name, sums.inputs, sums.weights, sums.window, node.thresholds)
-            case machine.MatVec():
-                return machine.MatVecThreshold(node.name, sums.inputs, sums.weights, node.thresholds)
-    if isinstance(node, layers.Requantize) and node.element == "u8" and element in ("u8", "i8"):
-        match sums:
-            case machine.Depthwise():
-                return None
-            case machine.Conv():
-                return machine.ConvRequantize(node.name, sums.inputs, sums.weights, sums.window, node.m, node.b, node.shift)
-            case machine.MatVec():
-                return machine.MatVecRequantize(node.name, sums.inputs, sums.weights, node.m, node.b, node.shift)
-    return None
-
-
-def _depthwise(sums: machine.Depthwise, node: pointwise.Threshold) -> Node:
-    return machine.DepthwiseThreshold(node.name, sums.inputs, sums.weights, sums.window, sums.groups, node.thresholds)
+        there = not (node.flips.array > 0).any() and (element == "sign" or not depthwise)
+    else:
+        there = node.element == "u8" and element in ("u8", "i8") and not depthwise
+    return Fused(node.name, sums.inputs, sums, node) if there else None

@@ -16,6 +16,7 @@ import numpy as np
 
 from labc.ir import layers, machine, pointwise
 from labc.ir.core import Array, Const, Graph, Node
+from labc.ir.fused import Fused
 from labc.passes.ranges import bounds, needed, require_finite, walk
 
 
@@ -106,10 +107,10 @@ def prove(before: Graph, after: Graph, tick: Callable[[int], None] = lambda comp
     for sign in (node for node in before.nodes if isinstance(node, layers.Sign)):
         source, chain = chain_of(before, sign)
         low, high = bounds(before, source.name)
-        found = after.by_name[sign.name]
-        flip = _flip(source, found, after)
-        flips = found.flips.array > 0 if isinstance(found, pointwise.Threshold) else np.zeros(len(low), bool)
-        assert isinstance(found, pointwise.Threshold | machine.MatVecThreshold | machine.ConvThreshold | machine.DepthwiseThreshold)
+        node = after.by_name[sign.name]
+        made, found = (node.sums, node.end) if isinstance(node, Fused) else (after.by_name[node.inputs[0]], node)
+        assert isinstance(found, pointwise.Threshold)
+        flip, flips = _flip(source, made), found.flips.array > 0
         least, greatest = int(low.min()), int(high.max())
         piece = max(1, (1 << 20) // len(low))  # about a million values at a time
         for first in range(least, greatest + 1, piece):
@@ -126,17 +127,16 @@ def prove(before: Graph, after: Graph, tick: Callable[[int], None] = lambda comp
     return compared
 
 
-def _flip(source: Node, found: Node, after: Graph) -> Array:
-    """Per channel +1, or −1 where the sums that `found` compares are the layer's negated. Raises LabcError if they are neither.
+def _flip(source: Node, made: Node) -> Array:
+    """Per channel +1, or −1 where the sums `made` are those of the layer, `source`, negated. Raises LabcError if they are neither.
 
     Other integers have no weights that could have been changed: `threshold` names their node itself.
     """
-    made = found if isinstance(found, machine.Sums) else after.by_name[found.inputs[0]]
     if not isinstance(source, machine.Sums) or not isinstance(made, machine.Sums):
-        return np.ones(after.types[found.name].shape[0], np.int64)
+        return np.ones(1, np.int64)
     before, now = (node.weights.array.reshape(len(node.weights.array), -1) for node in (source, made))
     flip = (now[:, :1] * before[:, :1]).astype(np.int64)
     if not np.array_equal(before * flip, now):
-        raise found.fail("its weights are not the layer's, up to a row's sign", "this is a fault in labc; please report it")
+        raise made.fail("its weights are not the layer's, up to a row's sign", "this is a fault in labc; please report it")
     result: Array = flip[:, 0]
     return result

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labc.ir import layers, machine
-from labc.ir.core import Const, Type
+from labc.ir.core import Const
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -92,8 +92,6 @@ def test_limits_count_disagreements() -> None:
     k = 5
     thresholds = np.arange(-k, k + 2)
     w = Const("sign", np.ones((len(thresholds), k), np.int8))
-    node = machine.MatVecThreshold("s", ("x",), w, Const("i32", thresholds))
-    limits = node.operands(Type("sign", (k,)))["limits"]
-    assert isinstance(limits, Const)
+    limits = machine.MatVec("s", ("x",), w).limits(Const("i32", thresholds))
     for d in range(k + 1):  # d disagreements: the sum is k − 2d
         assert ((k - 2 * d >= thresholds) == (d <= limits.array)).all()
