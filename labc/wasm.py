@@ -10,7 +10,7 @@ from labc.elf import LARGEST, Symbol
 from labc.emulator import Call, EmulatorFault
 from labc.errors import NOT_HERE, LabcError
 
-CPU = "wasm32"
+CPUS = ("wasm32-simd128", "wasm32")
 PAGE = 0x10000  # WebAssembly Core Specification, 4.2.8
 _PAINT = 0xA5
 _SPARE = 16  # bytes between two allocations
