@@ -4,36 +4,24 @@
 
 /* ---- signs times signs ---- */
 
-/* Columns of a row, and groups of up to a block of rows. */
 static inline uint32_t columns_of(uint32_t inputs)
 {
     return inputs / 16 + (inputs % 16 != 0);
 }
 
-static inline uint32_t groups_of(uint32_t rows)
+/* The differences of a block of any number of inputs. */
+static void count_wide(const uint32_t *x, const uint8_t *w, uint32_t inputs, uint32_t rows, uint32_t totals[BLOCK])
 {
-    return rows / 8 + (rows % 8 != 0);
-}
-
-/*
- * The differences of a block of any number of inputs, `counts` a place to count some in: pieces of 2047 columns, the most that MOST holds,
- * go into 32 bits.
- */
-static void count_wide(const uint8_t *x, const uint8_t *w, uint32_t inputs, uint32_t groups, v128_t *counts, uint32_t totals[BLOCK])
-{
-    const uint32_t columns = columns_of(inputs);
-    for (uint32_t i = 0; i < 8 * groups; ++i) {
+    for (uint32_t i = 0; i < 8 * groups_of(rows); ++i) {
         totals[i] = 0;
     }
-    for (uint32_t done = 0; done < columns; done += 2047) {
-        clear(counts, groups);
-        add_differences(x + 2 * done, w + 16 * done, least(columns - done, 2047), 16 * columns, counts, groups);
-        for (uint32_t i = 0; i < groups; ++i) {
-            uint32_t *const at = totals + 8 * i;
-            wasm_v128_store(at, wasm_i32x4_add(wasm_v128_load(at), wasm_u32x4_extend_low_u16x8(counts[i])));
-            wasm_v128_store(at + 4, wasm_i32x4_add(wasm_v128_load(at + 4), wasm_u32x4_extend_high_u16x8(counts[i])));
-        }
-    }
+    add_many((const uint8_t *)x, w, columns_of(inputs), 16 * columns_of(inputs), totals, groups_of(rows));
+}
+
+static void count(const uint32_t *x, const uint8_t *w, uint32_t inputs, uint32_t rows, v128_t counts[GROUPS])
+{
+    clear(counts, rows);
+    add_differences((const uint8_t *)x, w, columns_of(inputs), 16 * columns_of(inputs), counts, groups_of(rows));
 }
 
 void labc_sign_matvec_sums_simd128(const uint32_t *restrict x, const uint32_t *restrict w, uint32_t inputs, uint32_t rows,
@@ -42,52 +30,55 @@ void labc_sign_matvec_sums_simd128(const uint32_t *restrict x, const uint32_t *r
     const v128_t all = wasm_i32x4_splat((int32_t)inputs);
     const uint8_t *block = (const uint8_t *)w;
     for (uint32_t n = 0; n < rows; n += BLOCK, block += GROUPS * 16 * columns_of(inputs)) {
-        const uint32_t some = least(rows - n, BLOCK), groups = groups_of(some);
-        v128_t counts[GROUPS];
+        const uint32_t some = least(rows - n, BLOCK);
         if (inputs > MOST) {
             uint32_t totals[BLOCK];
-            count_wide((const uint8_t *)x, block, inputs, groups, counts, totals);
+            count_wide(x, block, inputs, some, totals);
             for (uint32_t i = 0; i < some; ++i) {
                 y[n + i] = (int32_t)(inputs - 2 * totals[i]);
             }
             continue;
         }
-        clear(counts, groups);
-        add_differences((const uint8_t *)x, block, columns_of(inputs), 16 * columns_of(inputs), counts, groups);
-        for (uint32_t i = 0; i < groups; ++i) {
-            store_sums(y + n + 8 * i, all, counts[i], some - 8 * i);
+        v128_t counts[GROUPS];
+        count(x, block, inputs, some, counts);
+        for (uint32_t i = 0; i < some; i += 8) {
+            store_sums(y + n + i, all, counts[i / 8], some - i);
         }
     }
+}
+
+/* Eight counts that are within their limits; those are narrowed to 16 bits, which changes none that counts. */
+static inline v128_t within(v128_t counts, const int32_t *limits)
+{
+    return wasm_i16x8_le(counts, wasm_i16x8_narrow_i32x4(wasm_v128_load(limits), wasm_v128_load(limits + 4)));
 }
 
 void labc_sign_matvec_threshold_simd128(const uint32_t *restrict x, const uint32_t *restrict w, const int32_t *restrict limits,
                                         uint32_t inputs, uint32_t rows, uint32_t *restrict y)
 {
     const uint8_t *block = (const uint8_t *)w;
-    uint8_t *bytes = (uint8_t *)y;
-    y[(rows - 1) / 32] = 0;
     for (uint32_t n = 0; n < rows; n += BLOCK, block += GROUPS * 16 * columns_of(inputs)) {
-        const uint32_t some = least(rows - n, BLOCK), groups = groups_of(some);
-        v128_t counts[GROUPS];
+        const uint32_t some = least(rows - n, BLOCK);
         if (inputs > MOST) {
             uint32_t totals[BLOCK];
-            count_wide((const uint8_t *)x, block, inputs, groups, counts, totals);
+            count_wide(x, block, inputs, some, totals);
             for (uint32_t i = 0; i < some; ++i) {
                 y[(n + i) / 32] = (i % 32 ? y[(n + i) / 32] : 0) | (uint32_t)((int32_t)totals[i] <= limits[n + i]) << i % 32;
             }
             continue;
         }
-        clear(counts, groups);
-        add_differences((const uint8_t *)x, block, columns_of(inputs), 16 * columns_of(inputs), counts, groups);
-        const int32_t *limit = limits + n;
-        for (uint32_t i = 0; i < groups; ++i, limit += 8) {
-            int32_t last[8];
-            if (some - 8 * i < 8) {
-                copy_some(last, limit, some - 8 * i, -1);
+        v128_t counts[GROUPS];
+        const v128_t *at = counts;
+        count(x, block, inputs, some, counts);
+        for (uint32_t i = 0; i < some; i += 32, at += 4) {
+            int32_t last[32];
+            const int32_t *limit = limits + n + i;
+            if (some - i < 32) {
+                copy_some(last, limit, some - i, -1);
                 limit = last;
             }
-            const v128_t bounds = wasm_i16x8_narrow_i32x4(wasm_v128_load(limit), wasm_v128_load(limit + 4));
-            bytes[n / 8 + i] = (uint8_t)wasm_i16x8_bitmask(wasm_i16x8_le(counts[i], bounds));
+            HIDE(limit);
+            y[(n + i) / 32] = bits_of(within(at[0], limit), within(at[1], limit + 8), within(at[2], limit + 16), within(at[3], limit + 24));
         }
     }
 }

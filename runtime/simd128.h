@@ -5,6 +5,7 @@
 
 #include "kernels.h"
 
+#include <stddef.h>
 #include <wasm_simd128.h>
 
 /* Rows are taken a block at a time, whose counts are kept: eight rows are a group, a vector of 16 bits each. */
@@ -32,11 +33,15 @@ static inline uint32_t least(uint32_t a, uint32_t b)
 /* The two bytes of a row added up. */
 #define ROWS_OF(bytes) wasm_u16x8_extadd_pairwise_u8x16(bytes)
 
+/* Hides where an address comes from: clang keeps constants added to one in a loop out of the loads, and each would cost two instructions. */
+#define HIDE(at) __asm__("" : "+r"(at))
+
 /* Adds the expression `more` to the counts of every group. */
 #define EACH_GROUP(more)                                                                                                           \
     do {                                                                                                                           \
         v128_t *count = counts;                                                                                                    \
         for (const v128_t *const end = count + groups; count != end; ++count, w += stride) {                                       \
+            HIDE(w);                                                                                                               \
             *count = wasm_i16x8_add(*count, more);                                                                                 \
         }                                                                                                                          \
     } while (0)
@@ -128,12 +133,35 @@ static void add_differences(const uint8_t *x, const uint8_t *w, uint32_t columns
     }
 }
 
-static inline void clear(v128_t *counts, uint32_t groups)
+static inline uint32_t groups_of(uint32_t rows)
 {
-    for (uint32_t i = 0; i < groups; ++i) {
-        counts[i] = wasm_i16x8_splat(0);
+    return rows / 8 + (rows % 8 != 0);
+}
+
+/* Rows come out 32 at a time: so many counts are read. */
+static inline void clear(v128_t *counts, uint32_t rows)
+{
+    for (uint32_t i = 0; i < rows; i += 32, counts += 4) {
+        counts[0] = counts[1] = counts[2] = counts[3] = wasm_i16x8_splat(0);
     }
 }
+
+/* Adds to totals[8 groups] what counts of 16 bits do not hold: pieces of 2047 columns, the most that MOST holds. */
+static inline void add_many(const uint8_t *x, const uint8_t *w, uint32_t columns, uint32_t stride, uint32_t *totals, uint32_t groups)
+{
+    for (uint32_t done = 0; done < columns; done += 2047) {
+        v128_t counts[GROUPS];
+        clear(counts, 8 * groups);
+        add_differences(x + (size_t)2 * done, w + (size_t)16 * done, least(columns - done, 2047), stride, counts, groups);
+        for (uint32_t i = 0; i < groups; ++i) {
+            uint32_t *const at = totals + 8 * i;
+            wasm_v128_store(at, wasm_i32x4_add(wasm_v128_load(at), wasm_u32x4_extend_low_u16x8(counts[i])));
+            wasm_v128_store(at + 4, wasm_i32x4_add(wasm_v128_load(at + 4), wasm_u32x4_extend_high_u16x8(counts[i])));
+        }
+    }
+}
+
+/* ---- what becomes of the counts ---- */
 
 /* all - 2 counts, of eight rows or the first `rows` of them. */
 static inline void store_sums(int32_t *y, v128_t all, v128_t counts, uint32_t rows)
@@ -148,11 +176,17 @@ static inline void store_sums(int32_t *y, v128_t all, v128_t counts, uint32_t ro
     }
 }
 
-/* `some` elements, and `fill` up to eight. */
-static inline void copy_some(int32_t to[8], const int32_t *from, uint32_t some, int32_t fill)
+/* 32 masks of 16 bits, each as a bit, the first in the lowest. */
+static inline uint32_t bits_of(v128_t a, v128_t b, v128_t c, v128_t d)
 {
-    for (uint32_t i = 0; i < 8; ++i) {
-        to[i] = fill;
+    return wasm_i8x16_bitmask(wasm_i8x16_narrow_i16x8(a, b)) | wasm_i8x16_bitmask(wasm_i8x16_narrow_i16x8(c, d)) << 16;
+}
+
+/* `some` elements, and `fill` up to 32. */
+static inline void copy_some(int32_t to[32], const int32_t *from, uint32_t some, int32_t fill)
+{
+    for (uint32_t i = 0; i < 32; i += 4) {
+        wasm_v128_store(to + i, wasm_i32x4_splat(fill));
     }
     for (uint32_t i = 0; i < some; ++i) {
         to[i] = from[i];
