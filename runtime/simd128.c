@@ -82,3 +82,25 @@ void labc_sign_matvec_threshold_simd128(const uint32_t *restrict x, const uint32
         }
     }
 }
+
+/* ---- bytes times signs ---- */
+
+void labc_byte_matvec_sums_simd128(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, uint32_t inputs, uint32_t rows,
+                                   int32_t *restrict y, void *restrict scratch)
+{
+    sum_rows(scratch, make_tables(x, offset, inputs, scratch), w, inputs, rows, y);
+}
+
+void labc_byte_matvec_threshold_simd128(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w,
+                                        const int32_t *restrict thresholds, uint32_t inputs, uint32_t rows, uint32_t *restrict y,
+                                        void *restrict scratch)
+{
+    threshold_rows(scratch, make_tables(x, offset, inputs, scratch), w, thresholds, inputs, rows, y);
+}
+
+void labc_byte_matvec_requantize_simd128(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, const int32_t *restrict m,
+                                         const int64_t *restrict b, uint32_t shift, uint32_t inputs, uint32_t rows, uint8_t *restrict y,
+                                         void *restrict scratch)
+{
+    requantize_rows(scratch, make_tables(x, offset, inputs, scratch), w, m, b, shift, inputs, rows, y);
+}

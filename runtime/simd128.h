@@ -193,4 +193,221 @@ static inline void copy_some(int32_t to[32], const int32_t *from, uint32_t some,
     }
 }
 
+/* ---- bytes times signs ---- */
+
+/* Bytes of the tables of a column, which is eight inputs here, and of w the bytes of 16 rows. */
+enum { TABLES = 64 };
+
+static inline uint32_t byte_columns(uint32_t inputs)
+{
+    return inputs / 8 + (inputs % 8 != 0);
+}
+
+/* The lane of four, h or h + 4, in every lane. */
+#define SPREAD(v, i) wasm_i16x8_splat(wasm_i16x8_extract_lane(v, i))
+
+/*
+ * The tables of four inputs, lanes h to h + 3 of `values`: entry i is the sum of those whose bit in i is 1, made non-negative by `bias` per
+ * input (offset 128 reads down to -128), so from 0 to 4 * 255 = 1020. Kept as two tables of bytes: the lower 5 bits, and the upper 5.
+ */
+#define MAKE_TABLES(values, h, to)                                                                                                 \
+    do {                                                                                                                           \
+        const v128_t zero = wasm_v128_and(SPREAD(values, h), wasm_i16x8_const(0, -1, 0, -1, 0, -1, 0, -1));                        \
+        const v128_t one = wasm_v128_and(SPREAD(values, (h) + 1), wasm_i16x8_const(0, 0, -1, -1, 0, 0, -1, -1));                   \
+        const v128_t two = wasm_v128_and(SPREAD(values, (h) + 2), wasm_i16x8_const(0, 0, 0, 0, -1, -1, -1, -1));                   \
+        const v128_t low = wasm_i16x8_add(wasm_i16x8_add(bias, zero), wasm_i16x8_add(one, two));                                   \
+        const v128_t high = wasm_i16x8_add(low, SPREAD(values, (h) + 3)), low5 = wasm_i16x8_const_splat(31);                       \
+        wasm_v128_store(to, wasm_u8x16_narrow_i16x8(wasm_v128_and(low, low5), wasm_v128_and(high, low5)));                         \
+        wasm_v128_store((to) + 16, wasm_u8x16_narrow_i16x8(wasm_u16x8_shr(low, 5), wasm_u16x8_shr(high, 5)));                      \
+    } while (0)
+
+/*
+ * The tables of x. Eight entries of each add up in a byte: at most 8 * 31 = 248. Returns what 2 * (sum of entries) is too much: each
+ * column's biases twice, and sum x, as sum x w = 2 sum over w = 1 of x - sum x. Modulo 2^32, where the result fits.
+ */
+static inline uint32_t make_tables(const uint8_t *x, uint32_t offset, uint32_t inputs, uint8_t *tables)
+{
+    const v128_t bias = wasm_i16x8_splat((int16_t)(4 * offset)), flip = wasm_i8x16_splat((int8_t)offset), less = wasm_i16x8_splat((int16_t)offset);
+    v128_t all = wasm_i32x4_splat(0);
+    for (uint32_t k = 0; k < inputs; k += 8, tables += TABLES) {
+        uint64_t eight = 0;
+        if (inputs - k >= 8) {
+            __builtin_memcpy(&eight, x + k, sizeof eight);
+        } else {
+            for (uint32_t i = 0; i < inputs - k; ++i) {
+                eight |= (uint64_t)x[k + i] << 8 * i;
+            }
+        }
+        const v128_t bytes = wasm_v128_xor(wasm_i64x2_splat((int64_t)eight), flip);
+        /* Inputs that are not there are 0 whatever the offset, as flip - less is then. */
+        const v128_t values = wasm_i16x8_sub(wasm_u16x8_extend_low_u8x16(bytes), less);
+        all = wasm_i32x4_add(all, wasm_i32x4_extadd_pairwise_i16x8(values));
+        MAKE_TABLES(values, 0, tables);
+        MAKE_TABLES(values, 4, tables + 32);
+    }
+    const uint32_t sum = (uint32_t)(wasm_i32x4_extract_lane(all, 0) + wasm_i32x4_extract_lane(all, 1) + wasm_i32x4_extract_lane(all, 2) +
+                                    wasm_i32x4_extract_lane(all, 3));
+    return sum + 2 * 2 * 4 * offset * byte_columns(inputs);
+}
+
+/* The entries of 16 rows in a column, or sums of up to four of those: their lower and upper 5 bits. */
+typedef struct {
+    v128_t low, high;
+} entries;
+
+static inline entries look_up(const uint8_t *tables, const uint8_t *w)
+{
+    const v128_t weights = wasm_v128_load(w);
+    const v128_t first = wasm_v128_and(weights, wasm_i8x16_const_splat(15)), second = wasm_u8x16_shr(weights, 4);
+    const entries sum = {wasm_i8x16_add(wasm_i8x16_swizzle(wasm_v128_load(tables), first),
+                                        wasm_i8x16_swizzle(wasm_v128_load(tables + 32), second)),
+                         wasm_i8x16_add(wasm_i8x16_swizzle(wasm_v128_load(tables + 16), first),
+                                        wasm_i8x16_swizzle(wasm_v128_load(tables + 48), second))};
+    return sum;
+}
+
+static inline entries plus(entries a, entries b)
+{
+    const entries sum = {wasm_i8x16_add(a.low, b.low), wasm_i8x16_add(a.high, b.high)};
+    return sum;
+}
+
+/* Many entries of 16 rows, in order of rows. */
+typedef struct {
+    v128_t low0, low1, high0, high1;
+} entry_sums;
+
+static inline entry_sums accumulate(entry_sums sums, entries some)
+{
+    sums.low0 = wasm_i16x8_add(sums.low0, wasm_u16x8_extend_low_u8x16(some.low));
+    sums.low1 = wasm_i16x8_add(sums.low1, wasm_u16x8_extend_high_u8x16(some.low));
+    sums.high0 = wasm_i16x8_add(sums.high0, wasm_u16x8_extend_low_u8x16(some.high));
+    sums.high1 = wasm_i16x8_add(sums.high1, wasm_u16x8_extend_high_u8x16(some.high));
+    return sums;
+}
+
+/* to[0..8) += 2 * (low + 32 * high) */
+static inline void add_twice(int32_t *to, v128_t low, v128_t high)
+{
+    const v128_t first = wasm_i32x4_add(wasm_i32x4_shl(wasm_u32x4_extend_low_u16x8(low), 1), wasm_i32x4_shl(wasm_u32x4_extend_low_u16x8(high), 6));
+    const v128_t second = wasm_i32x4_add(wasm_i32x4_shl(wasm_u32x4_extend_high_u16x8(low), 1), wasm_i32x4_shl(wasm_u32x4_extend_high_u16x8(high), 6));
+    wasm_v128_store(to, wasm_i32x4_add(wasm_v128_load(to), first));
+    wasm_v128_store(to + 4, wasm_i32x4_add(wasm_v128_load(to + 4), second));
+}
+
+/*
+ * sums[n] = 2 * (sum of row n's entries) - excess for 16 rows. Four columns are eight look-ups a row, which fit a byte; 1024 columns at 62
+ * and the last three fit 16 bits.
+ */
+static inline void sum_16_rows(const uint8_t *tables, uint32_t excess, const uint8_t *w, uint32_t columns, int32_t sums[16])
+{
+    for (uint32_t i = 0; i < 16; i += 4) {
+        wasm_v128_store(sums + i, wasm_i32x4_splat((int32_t)(0 - excess)));
+    }
+    while (columns != 0) {
+        const uint32_t some = least(columns, 1024);
+        const v128_t none = wasm_i16x8_splat(0);
+        entry_sums found = {none, none, none, none};
+        columns -= some;
+        for (uint32_t left = some / 4; left != 0; --left, tables += 4 * TABLES, w += 64) {
+            HIDE(tables);
+            HIDE(w);
+            found = accumulate(found, plus(plus(look_up(tables, w), look_up(tables + TABLES, w + 16)),
+                                           plus(look_up(tables + 2 * TABLES, w + 32), look_up(tables + 3 * TABLES, w + 48))));
+        }
+        for (uint32_t left = some % 4; left != 0; --left, tables += TABLES, w += 16) {
+            found = accumulate(found, look_up(tables, w));
+        }
+        add_twice(sums, found.low0, found.high0);
+        add_twice(sums + 8, found.low1, found.high1);
+    }
+}
+
+/* ---- the rows of one vector of bytes, by its tables: what the byte ops do with their sums ---- */
+
+static inline void sum_rows(const uint8_t *tables, uint32_t excess, const uint32_t *w, uint32_t inputs, uint32_t rows, int32_t *y)
+{
+    const uint8_t *block = (const uint8_t *)w;
+    for (uint32_t n = 0; n < rows; n += 16, block += 16 * byte_columns(inputs)) {
+        int32_t sums[16];
+        sum_16_rows(tables, excess, block, byte_columns(inputs), rows - n < 16 ? sums : y + n);
+        for (uint32_t i = 0; rows - n < 16 && i < rows - n; ++i) {
+            y[n + i] = sums[i];
+        }
+    }
+}
+
+/* Which of eight sums reach their threshold: 16 bits each, all ones or zeros. */
+static inline v128_t reached(const int32_t *sums, const int32_t *thresholds)
+{
+    return wasm_i16x8_narrow_i32x4(wasm_i32x4_ge(wasm_v128_load(sums), wasm_v128_load(thresholds)),
+                                   wasm_i32x4_ge(wasm_v128_load(sums + 4), wasm_v128_load(thresholds + 4)));
+}
+
+static inline void threshold_rows(const uint8_t *tables, uint32_t excess, const uint32_t *w, const int32_t *thresholds, uint32_t inputs,
+                                  uint32_t rows, uint32_t *y)
+{
+    const uint8_t *block = (const uint8_t *)w;
+    const uint32_t columns = byte_columns(inputs);
+    for (uint32_t n = 0; n < rows; n += 32, block += 32 * columns) {
+        int32_t sums[32] = {0}, last[32];
+        const int32_t *threshold = thresholds + n;
+        sum_16_rows(tables, excess, block, columns, sums);
+        if (rows - n > 16) {
+            sum_16_rows(tables, excess, block + 16 * columns, columns, sums + 16);
+        }
+        if (rows - n < 32) {
+            copy_some(last, threshold, rows - n, INT32_MAX);
+            threshold = last;
+        }
+        y[n / 32] = bits_of(reached(sums, threshold), reached(sums + 8, threshold + 8), reached(sums + 16, threshold + 16),
+                            reached(sums + 24, threshold + 24));
+    }
+}
+
+/* min(max(v, 0) >> shift, 255) of two v of 64 bits, |v| < 2^52. */
+static inline v128_t shifted(v128_t v, uint32_t shift)
+{
+    const v128_t most = wasm_i64x2_const_splat(255), positive = wasm_v128_andnot(v, wasm_i64x2_shr(v, 63));
+    const v128_t result = wasm_i64x2_shr(positive, shift);
+    return wasm_v128_bitselect(most, result, wasm_i64x2_gt(result, most));
+}
+
+static inline void requantize_rows(const uint8_t *tables, uint32_t excess, const uint32_t *w, const int32_t *m, const int64_t *b,
+                                   uint32_t shift, uint32_t inputs, uint32_t rows, uint8_t *y)
+{
+    const uint8_t *block = (const uint8_t *)w;
+    for (uint32_t n = 0; n < rows; block += 16 * byte_columns(inputs)) {
+        int32_t sums[16];
+        sum_16_rows(tables, excess, block, byte_columns(inputs), sums);
+        for (uint32_t i = 0; i < 16 && n < rows; i += 4, n += 4) {
+            const uint32_t some = least(rows - n, 4);
+            int32_t last_m[4] = {0, 0, 0, 0};
+            int64_t last_b[4] = {0, 0, 0, 0};
+            const int32_t *factor = m + n;
+            const int64_t *term = b + n;
+            if (some < 4) {
+                for (uint32_t j = 0; j < some; ++j) {
+                    last_m[j] = factor[j];
+                    last_b[j] = term[j];
+                }
+                factor = last_m;
+                term = last_b;
+            }
+            const v128_t four = wasm_v128_load(sums + i), factors = wasm_v128_load(factor);
+            const v128_t low = shifted(wasm_i64x2_add(wasm_i64x2_extmul_low_i32x4(four, factors), wasm_v128_load(term)), shift);
+            const v128_t high = shifted(wasm_i64x2_add(wasm_i64x2_extmul_high_i32x4(four, factors), wasm_v128_load(term + 2)), shift);
+            const v128_t bytes = wasm_i8x16_shuffle(low, high, 0, 8, 16, 24, 0, 8, 16, 24, 0, 8, 16, 24, 0, 8, 16, 24);
+            const uint32_t packed = (uint32_t)wasm_i32x4_extract_lane(bytes, 0);
+            if (some == 4) {
+                __builtin_memcpy(y + n, &packed, sizeof packed);
+            } else {
+                for (uint32_t j = 0; j < some; ++j) {
+                    y[n + j] = (uint8_t)(packed >> 8 * j);
+                }
+            }
+        }
+    }
+}
+
 #endif
