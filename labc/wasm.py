@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -36,14 +37,11 @@ class Image:
         if reason := available():
             raise LabcError(f"emulator: {reason}", code=NOT_HERE)
         self._w: Any = import_module("wasmtime")
-        config = self._w.Config()
-        config.consume_fuel = True
         data = module if isinstance(module, bytes) else module.read_bytes()
         if len(data) > LARGEST:
             raise LabcError(f"module: larger than {LARGEST >> 20} MiB; give one that labc linked")
-        engine = self._w.Engine(config)
         try:
-            compiled = self._w.Module(engine, data)
+            engine, compiled = _compiled(data)
             self._store = self._w.Store(engine)
             self._store.set_fuel(_BUDGET)
             self._exports = self._w.Instance(self._store, compiled, []).exports(self._store)
@@ -110,6 +108,16 @@ class Image:
             raise EmulatorFault(symbol, 0, "the module", reason) from error
         depth = len(self.read(0, self._stack).lstrip(bytes([_PAINT]))) if measure else None
         return Call(int(result or 0), budget - self._store.get_fuel() if measure else None, depth)
+
+
+@lru_cache(maxsize=1)
+def _compiled(data: bytes) -> tuple[Any, Any]:
+    """The engine, and the module in it: the check of kernels loads one a hundred times."""
+    w: Any = import_module("wasmtime")
+    config = w.Config()
+    config.consume_fuel = True
+    engine = w.Engine(config)
+    return engine, w.Module(engine, data)
 
 
 def sections(module: Path) -> dict[str, int]:
