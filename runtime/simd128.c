@@ -12,16 +12,16 @@ static inline uint32_t columns_of(uint32_t inputs)
 /* The differences of a block of any number of inputs. */
 static void count_wide(const uint32_t *x, const uint8_t *w, uint32_t inputs, uint32_t rows, uint32_t totals[BLOCK])
 {
-    for (uint32_t i = 0; i < 8 * groups_of(rows); ++i) {
+    for (uint32_t i = 0; i < BLOCK; ++i) {
         totals[i] = 0;
     }
-    add_many((const uint8_t *)x, w, columns_of(inputs), 16 * columns_of(inputs), totals, groups_of(rows));
+    add_many((const uint8_t *)x, w, columns_of(inputs), totals, groups_of(rows));
 }
 
 static void count(const uint32_t *x, const uint8_t *w, uint32_t inputs, uint32_t rows, v128_t counts[GROUPS])
 {
-    clear(counts, rows);
-    add_differences((const uint8_t *)x, w, columns_of(inputs), 16 * columns_of(inputs), counts, groups_of(rows));
+    clear(counts);
+    add_differences((const uint8_t *)x, w, columns_of(inputs), counts, groups_of(rows));
 }
 
 void labc_sign_matvec_sums_simd128(const uint32_t *restrict x, const uint32_t *restrict w, uint32_t inputs, uint32_t rows,

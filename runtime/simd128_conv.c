@@ -33,7 +33,7 @@ typedef struct {
     uint32_t taps_together, pieces; /* taps that are copied at once, and how often */
     size_t tap_bytes;               /* of what is copied */
     uint32_t runs, columns;         /* of w, and columns of a run */
-    uint32_t first, step, stride;   /* bytes of w: before the first run, from one to the next, and of a group */
+    uint32_t first, step, all;      /* columns of w: before the first run, from one to the next, and of a row */
     uint32_t covered, missing;      /* elements of a row of w inside and outside */
 } place;
 
@@ -50,9 +50,9 @@ static inline place place_of(const labc_window *v, const region *r)
                       2 * tap,
                       seen == 0 ? 0 : whole ? 1 : down,
                       (whole ? down : 1) * across * tap,
-                      16 * tap * (r->sees.rows.first * v->kernel_width + r->sees.columns.first),
-                      16 * tap * v->kernel_width,
-                      16 * tap * taps_of(v),
+                      tap * (r->sees.rows.first * v->kernel_width + r->sees.columns.first),
+                      tap * v->kernel_width,
+                      tap * taps_of(v),
                       seen * v->channels,
                       (taps_of(v) - seen) * v->channels};
     return at;
@@ -89,6 +89,7 @@ static inline v128_t bound_of(const int32_t *limits, v128_t missing)
 /* The outputs of a region in the rows of a block. */
 static void cover(const uint8_t *x, const block *b, const place *at, uint8_t *seen)
 {
+    const uint32_t groups = groups_of(b->rows);
     const v128_t most = wasm_i32x4_splat((int32_t)at->covered), missing = wasm_i32x4_splat((int32_t)at->missing);
     v128_t bounds[GROUPS];
     for (uint32_t i = 0; b->limits != 0 && i < b->rows; i += 32) {
@@ -101,12 +102,12 @@ static void cover(const uint8_t *x, const block *b, const place *at, uint8_t *se
     cursor c = cursor_at(at->v, &at->r, &at->p);
     for (uint32_t left = pixels_of(&at->r); left != 0; --left, advance(&c, at->v, &at->r, &at->p)) {
         uint8_t *const y = b->y + c.to * b->pixel_bytes;
-        const uint8_t *w = b->w + at->first, *from = seen;
+        const uint8_t *w = b->w + 16 * groups * at->first, *from = seen;
         v128_t counts[GROUPS];
-        clear(counts, b->rows);
+        clear(counts);
         gather(x + c.from, at, seen);
-        for (uint32_t i = 0; i < at->runs; ++i, w += at->step, from += 2 * at->columns) {
-            add_differences(from, w, at->columns, at->stride, counts, groups_of(b->rows));
+        for (uint32_t i = 0; i < at->runs; ++i, w += 16 * groups * at->step, from += 2 * at->columns) {
+            add_differences(from, w, at->columns, counts, groups);
         }
         if (b->limits == 0) {
             for (uint32_t i = 0; i < b->rows; i += 8) {
@@ -126,16 +127,18 @@ static void cover(const uint8_t *x, const block *b, const place *at, uint8_t *se
 /* The same where counts need 32 bits. */
 static void cover_wide(const uint8_t *x, const block *b, const place *at, uint8_t *seen)
 {
+    const uint32_t groups = groups_of(b->rows);
     cursor c = cursor_at(at->v, &at->r, &at->p);
     for (uint32_t left = pixels_of(&at->r); left != 0; --left, advance(&c, at->v, &at->r, &at->p)) {
         uint32_t *const y = (uint32_t *)(void *)(b->y + c.to * b->pixel_bytes);
         uint32_t totals[BLOCK];
-        for (uint32_t i = 0; i < 8 * groups_of(b->rows); ++i) {
+        for (uint32_t i = 0; i < BLOCK; ++i) {
             totals[i] = 0;
         }
         gather(x + c.from, at, seen);
         for (uint32_t i = 0; i < at->runs; ++i) {
-            add_many(seen + i * 2 * at->columns, b->w + at->first + i * at->step, at->columns, at->stride, totals, groups_of(b->rows));
+            const uint8_t *const w = b->w + 16 * groups * (at->first + i * at->step);
+            add_many(seen + i * 2 * at->columns, w, at->columns, totals, groups);
         }
         for (uint32_t i = 0; i < b->rows; ++i) {
             if (b->limits == 0) {
@@ -155,7 +158,7 @@ static void convolve(const uint32_t *x, const uint32_t *w, const int32_t *limits
     do {
         const place at = place_of(v, &r);
         for (uint32_t n = 0; n < rows; n += BLOCK) {
-            const block b = {(const uint8_t *)w + (size_t)(n / 8) * at.stride, limits == 0 ? 0 : limits + n,
+            const block b = {(const uint8_t *)w + (size_t)(2 * n) * at.all, limits == 0 ? 0 : limits + n,
                              (uint8_t *)y + (limits == 0 ? 4 * n : n / 8), pixel_bytes, least(rows - n, BLOCK)};
             if (at.covered <= MOST) {
                 cover((const uint8_t *)x, &b, &at, seen);
