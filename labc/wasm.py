@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -118,6 +119,9 @@ def _compiled(data: bytes) -> tuple[Any, Any]:
     config.consume_fuel = True
     engine = w.Engine(config)
     return engine, w.Module(engine, data)
+
+
+atexit.register(_compiled.cache_clear)  # while wasmtime is still there to free it
 
 
 def sections(module: Path) -> dict[str, int]:

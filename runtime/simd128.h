@@ -29,11 +29,10 @@ static inline uint32_t least(uint32_t a, uint32_t b)
  * and x, to compare, count and add, of 128 products: 0.047.
  */
 #define COLUMN(i) const v128_t x##i = wasm_v128_load16_splat(x + 2 * (i))
-#define COUNT(groups, g, i) wasm_i8x16_popcnt(wasm_v128_xor(wasm_v128_load(w + 16 * ((groups) * (i) + (g))), x##i))
+#define COUNT(at, g, i) wasm_i8x16_popcnt(wasm_v128_xor(wasm_v128_load(at + 16 * (g)), x##i))
 #define PLUS(a, b) wasm_i8x16_add(a, b)
-#define COUNT4(groups, g) PLUS(PLUS(PLUS(COUNT(groups, g, 0), COUNT(groups, g, 1)), COUNT(groups, g, 2)), COUNT(groups, g, 3))
-#define COUNT8(groups, g)                                                                                                          \
-    PLUS(PLUS(PLUS(PLUS(COUNT4(groups, g), COUNT(groups, g, 4)), COUNT(groups, g, 5)), COUNT(groups, g, 6)), COUNT(groups, g, 7))
+#define COUNT4(g) PLUS(PLUS(PLUS(COUNT(w, g, 0), COUNT(w, 8 + g, 1)), COUNT(w, 16 + g, 2)), COUNT(w, 24 + g, 3))
+#define COUNT8(g) PLUS(PLUS(PLUS(PLUS(COUNT4(g), COUNT(w, 32 + g, 4)), COUNT(w, 40 + g, 5)), COUNT(w, 48 + g, 6)), COUNT(w, 56 + g, 7))
 
 /* The two bytes of a row added up, and to a count. */
 #define ADD(count, bytes) count = wasm_i16x8_add(count, wasm_u16x8_extadd_pairwise_u8x16(bytes))
@@ -53,28 +52,28 @@ static void add_8_groups(const uint8_t *x, const uint8_t *w, uint32_t columns, v
         COLUMN(5);
         COLUMN(6);
         COLUMN(7);
-        ADD(a, COUNT8(8, 0));
-        ADD(b, COUNT8(8, 1));
-        ADD(c, COUNT8(8, 2));
-        ADD(d, COUNT8(8, 3));
-        ADD(e, COUNT8(8, 4));
-        ADD(f, COUNT8(8, 5));
-        ADD(g, COUNT8(8, 6));
-        ADD(h, COUNT8(8, 7));
+        ADD(a, COUNT8(0));
+        ADD(b, COUNT8(1));
+        ADD(c, COUNT8(2));
+        ADD(d, COUNT8(3));
+        ADD(e, COUNT8(4));
+        ADD(f, COUNT8(5));
+        ADD(g, COUNT8(6));
+        ADD(h, COUNT8(7));
     }
     if (columns >= 4) {
         COLUMN(0);
         COLUMN(1);
         COLUMN(2);
         COLUMN(3);
-        ADD(a, COUNT4(8, 0));
-        ADD(b, COUNT4(8, 1));
-        ADD(c, COUNT4(8, 2));
-        ADD(d, COUNT4(8, 3));
-        ADD(e, COUNT4(8, 4));
-        ADD(f, COUNT4(8, 5));
-        ADD(g, COUNT4(8, 6));
-        ADD(h, COUNT4(8, 7));
+        ADD(a, COUNT4(0));
+        ADD(b, COUNT4(1));
+        ADD(c, COUNT4(2));
+        ADD(d, COUNT4(3));
+        ADD(e, COUNT4(4));
+        ADD(f, COUNT4(5));
+        ADD(g, COUNT4(6));
+        ADD(h, COUNT4(7));
         columns -= 4;
         x += 8;
         w += 512;
@@ -82,14 +81,14 @@ static void add_8_groups(const uint8_t *x, const uint8_t *w, uint32_t columns, v
     for (; columns != 0; --columns, x += 2, w += 128) {
         HIDE(w);
         COLUMN(0);
-        ADD(a, COUNT(8, 0, 0));
-        ADD(b, COUNT(8, 1, 0));
-        ADD(c, COUNT(8, 2, 0));
-        ADD(d, COUNT(8, 3, 0));
-        ADD(e, COUNT(8, 4, 0));
-        ADD(f, COUNT(8, 5, 0));
-        ADD(g, COUNT(8, 6, 0));
-        ADD(h, COUNT(8, 7, 0));
+        ADD(a, COUNT(w, 0, 0));
+        ADD(b, COUNT(w, 1, 0));
+        ADD(c, COUNT(w, 2, 0));
+        ADD(d, COUNT(w, 3, 0));
+        ADD(e, COUNT(w, 4, 0));
+        ADD(f, COUNT(w, 5, 0));
+        ADD(g, COUNT(w, 6, 0));
+        ADD(h, COUNT(w, 7, 0));
     }
     counts[0] = a;
     counts[1] = b;
@@ -101,29 +100,36 @@ static void add_8_groups(const uint8_t *x, const uint8_t *w, uint32_t columns, v
     counts[7] = h;
 }
 
-/* The same of a last block with four groups. */
-static void add_4_groups(const uint8_t *x, const uint8_t *w, uint32_t columns, v128_t *counts)
+/*
+ * The same of the first four of so many groups, and of the first one: a column is `step` bytes behind the one before.
+ */
+static void add_4_groups(const uint8_t *x, const uint8_t *w, uint32_t columns, uint32_t step, v128_t *counts)
 {
     v128_t a = counts[0], b = counts[1], c = counts[2], d = counts[3];
-    for (; columns >= 4; columns -= 4, x += 8, w += 256) {
+    for (; columns >= 4; columns -= 4, x += 8, w += 4 * step) {
+        const uint8_t *second = w + step, *third = w + 2 * step, *fourth = w + 3 * step;
         HIDE(x);
         HIDE(w);
+        HIDE(second);
+        HIDE(third);
+        HIDE(fourth);
         COLUMN(0);
         COLUMN(1);
         COLUMN(2);
         COLUMN(3);
-        ADD(a, COUNT4(4, 0));
-        ADD(b, COUNT4(4, 1));
-        ADD(c, COUNT4(4, 2));
-        ADD(d, COUNT4(4, 3));
+#define FOUR(g) PLUS(PLUS(PLUS(COUNT(w, g, 0), COUNT(second, g, 1)), COUNT(third, g, 2)), COUNT(fourth, g, 3))
+        ADD(a, FOUR(0));
+        ADD(b, FOUR(1));
+        ADD(c, FOUR(2));
+        ADD(d, FOUR(3));
     }
-    for (; columns != 0; --columns, x += 2, w += 64) {
+    for (; columns != 0; --columns, x += 2, w += step) {
         HIDE(w);
         COLUMN(0);
-        ADD(a, COUNT(4, 0, 0));
-        ADD(b, COUNT(4, 1, 0));
-        ADD(c, COUNT(4, 2, 0));
-        ADD(d, COUNT(4, 3, 0));
+        ADD(a, COUNT(w, 0, 0));
+        ADD(b, COUNT(w, 1, 0));
+        ADD(c, COUNT(w, 2, 0));
+        ADD(d, COUNT(w, 3, 0));
     }
     counts[0] = a;
     counts[1] = b;
@@ -131,37 +137,40 @@ static void add_4_groups(const uint8_t *x, const uint8_t *w, uint32_t columns, v
     counts[3] = d;
 }
 
-/* Of one of any other number of groups. */
-static void add_group(const uint8_t *x, const uint8_t *w, uint32_t columns, uint32_t groups, v128_t *count)
+static void add_group(const uint8_t *x, const uint8_t *w, uint32_t columns, uint32_t step, v128_t *count)
 {
-    const uint32_t step = 16 * groups;
     v128_t a = *count;
     for (; columns >= 4; columns -= 4, x += 8, w += 4 * step) {
+        const uint8_t *const second = w + step, *const third = w + 2 * step, *const fourth = w + 3 * step;
         HIDE(x);
         COLUMN(0);
         COLUMN(1);
         COLUMN(2);
         COLUMN(3);
-        const v128_t first = PLUS(COUNT(groups, 0, 0), COUNT(groups, 0, 1)), second = PLUS(COUNT(groups, 0, 2), COUNT(groups, 0, 3));
-        ADD(a, PLUS(first, second));
+        ADD(a, FOUR(0));
     }
+#undef FOUR
     for (; columns != 0; --columns, x += 2, w += step) {
         COLUMN(0);
-        ADD(a, COUNT(groups, 0, 0));
+        ADD(a, COUNT(w, 0, 0));
     }
     *count = a;
 }
 
-static inline void add_differences(const uint8_t *x, const uint8_t *w, uint32_t columns, v128_t *counts, uint32_t groups)
+/* Adds to `counts` the differences of x and w, a block of so many groups. */
+static void add_differences(const uint8_t *x, const uint8_t *w, uint32_t columns, v128_t *counts, uint32_t groups)
 {
-    if (groups == 8) {
+    uint32_t done = 0;
+    if (groups == GROUPS) {
         add_8_groups(x, w, columns, counts);
-    } else if (groups == 4) {
-        add_4_groups(x, w, columns, counts);
-    } else {
-        for (uint32_t g = 0; g < groups; ++g) {
-            add_group(x, w + 16 * g, columns, groups, counts + g);
-        }
+        return;
+    }
+    if (groups >= 4) {
+        add_4_groups(x, w, columns, 16 * groups, counts);
+        done = 4;
+    }
+    for (; done < groups; ++done) {
+        add_group(x, w + 16 * done, columns, 16 * groups, counts + done);
     }
 }
 
