@@ -25,7 +25,7 @@ from labc import kernels, toolchain, wasm
 from labc.emulator import Image
 from labc.machines import Core
 from labc.plan.layout import pack
-from labc.target import TARGETS
+from labc.target import TARGETS, with_core
 from labc.toolchain import Toolchain
 
 SLACK = 1.02
@@ -274,42 +274,50 @@ def test_convolutions_on_an_emulated_core(image: Any, name: str, tool: Toolchain
 
 # In wasmtime's fuel, which counts reading and writing a variable, too.
 WASM = [
-    Row(f"{op} simd128", inputs, rows, None, {"zig-0.17.1": zig})
-    for op, inputs, rows, zig in (
-        ("sign_matvec_threshold", 512, 512, 0.064),
-        ("sign_matvec_threshold", 2048, 2048, 0.0562),
-        ("sign_matvec_threshold", 64, 64, 0.1497),
-        ("sign_matvec_threshold", 784, 100, 0.0768),
-        ("sign_matvec_sums", 512, 512, 0.0732),
-        ("byte_matvec_sums", 784, 128, 0.4274),
-        ("byte_matvec_threshold", 512, 512, 0.3302),
-        ("byte_matvec_requantize", 512, 512, 0.4009),
+    Row(f"{op} {isa}", inputs, rows, None, {"zig-0.17.1": zig})
+    for op, isa, inputs, rows, zig in (
+        ("sign_matvec_threshold", "simd128", 512, 512, 0.064),
+        ("sign_matvec_threshold", "simd128", 2048, 2048, 0.0562),
+        ("sign_matvec_threshold", "simd128", 64, 64, 0.1497),
+        ("sign_matvec_threshold", "simd128", 784, 100, 0.0768),
+        ("sign_matvec_sums", "simd128", 512, 512, 0.0732),
+        ("byte_matvec_sums", "simd128", 784, 128, 0.4274),
+        ("byte_matvec_threshold", "simd128", 512, 512, 0.3302),
+        ("byte_matvec_requantize", "simd128", 512, 512, 0.4009),
+        ("sign_matvec_threshold", "scalar", 512, 512, 0.446),
+        ("sign_matvec_threshold", "scalar", 2048, 2048, 0.3517),
+        ("byte_matvec_threshold", "scalar", 512, 512, 4.6199),
     )
 ]
 WASM_CONVOLUTIONS = [
-    Convolution(op, inputs, rows, size, None, 0, zig, "simd128")
-    for op, inputs, rows, size, zig in (
-        ("sign_conv_threshold", 64, 64, 8, 0.0662),
-        ("sign_conv_threshold", 128, 128, 8, 0.0551),
-        ("sign_conv_threshold", 32, 32, 8, 0.1425),
-        ("sign_conv_sums", 64, 64, 8, 0.0769),
-        ("byte_conv_threshold", 3, 64, 16, 1.234),
-        ("byte_conv_requantize", 64, 64, 8, 0.6427),
+    Convolution(op, inputs, rows, size, None, 0, zig, isa)
+    for op, isa, inputs, rows, size, zig in (
+        ("sign_conv_threshold", "simd128", 64, 64, 8, 0.0662),
+        ("sign_conv_threshold", "simd128", 128, 128, 8, 0.0551),
+        ("sign_conv_threshold", "simd128", 32, 32, 8, 0.1425),
+        ("sign_conv_sums", "simd128", 64, 64, 8, 0.0769),
+        ("byte_conv_threshold", "simd128", 3, 64, 16, 1.234),
+        ("byte_conv_requantize", "simd128", 64, 64, 8, 0.6427),
+        ("sign_conv_threshold", "scalar", 64, 64, 8, 0.5124),
+        ("sign_conv_threshold", "scalar", 128, 128, 8, 0.4012),
+        ("byte_conv_threshold", "scalar", 3, 64, 16, 6.3678),
     )
 ]
 
 
 @pytest.mark.parametrize("tool", compilers(TARGETS["wasm32"]), ids=named)
-def test_in_wasmtime(image: Any, tool: Toolchain) -> None:
+@pytest.mark.parametrize("core", wasm.CPUS)
+def test_in_wasmtime(image: Any, core: str, tool: Toolchain) -> None:
+    """The best ISA of each core."""
     if reason := wasm.available():
         not_run_here("instructions of WebAssembly", reason)
         return
-    table = kernels.table()
-    sources = [RUNTIME / file for file in kernels.sources("simd128")]
-    functions = [kernel.function for kernel in table.kernels.values() if kernel.isa == "simd128"]
-    run = wasm.Image(image(TARGETS["wasm32"], tool, sources, functions))
-    for row in WASM:
-        kernel = table.kernels[row.kernel.split()[0], "simd128"]
+    table, target = kernels.table(), with_core(TARGETS["wasm32"], core)
+    isa = target.isas[0]
+    functions = [kernel.function for kernel in table.kernels.values() if kernel.isa == isa]
+    run = wasm.Image(image(target, tool, [RUNTIME / file for file in kernels.sources(isa)], functions))
+    for row in (row for row in WASM if row.kernel.endswith(f" {isa}")):
+        kernel = table.kernels[row.kernel.split()[0], isa]
         need = kernel.scratch_bytes(inputs=row.inputs, rows=row.rows)
         sizes = {"x": row.inputs, "w": pack(np.ones((row.rows, row.inputs), np.int8), kernel).nbytes, "scratch": need}
         scalars = {"inputs": row.inputs, "rows": row.rows, "offset": 128, "shift": 20}
@@ -318,7 +326,7 @@ def test_in_wasmtime(image: Any, tool: Toolchain) -> None:
         instructions = run.call(kernel.function, *arguments, measure=True).instructions
         assert instructions is not None
         row.judge(instructions / row.inputs / row.rows, tool)
-    for c in WASM_CONVOLUTIONS:
+    for c in (c for c in WASM_CONVOLUTIONS if c.isa == isa):
         c.limits("").judge(c.instructions(run) / c.products, tool)
 
 
