@@ -28,8 +28,8 @@ void labc_sign_matvec_sums_simd128(const uint32_t *restrict x, const uint32_t *r
                                    int32_t *restrict y)
 {
     const v128_t all = wasm_i32x4_splat((int32_t)inputs);
-    const uint8_t *block = (const uint8_t *)w;
-    for (uint32_t n = 0; n < rows; n += BLOCK, block += GROUPS * 16 * columns_of(inputs)) {
+    for (uint32_t n = 0; n < rows; n += BLOCK) {
+        const uint8_t *const block = (const uint8_t *)w + n / 8 * 16 * columns_of(inputs);
         const uint32_t some = least(rows - n, BLOCK);
         if (inputs > MOST) {
             uint32_t totals[BLOCK];
@@ -56,8 +56,8 @@ static inline v128_t within(v128_t counts, const int32_t *limits)
 void labc_sign_matvec_threshold_simd128(const uint32_t *restrict x, const uint32_t *restrict w, const int32_t *restrict limits,
                                         uint32_t inputs, uint32_t rows, uint32_t *restrict y)
 {
-    const uint8_t *block = (const uint8_t *)w;
-    for (uint32_t n = 0; n < rows; n += BLOCK, block += GROUPS * 16 * columns_of(inputs)) {
+    for (uint32_t n = 0; n < rows; n += BLOCK) {
+        const uint8_t *const block = (const uint8_t *)w + n / 8 * 16 * columns_of(inputs);
         const uint32_t some = least(rows - n, BLOCK);
         if (inputs > MOST) {
             uint32_t totals[BLOCK];

@@ -101,7 +101,7 @@ static void add_8_groups(const uint8_t *x, const uint8_t *w, uint32_t columns, v
     counts[7] = h;
 }
 
-/* The same of four groups among fewer than eight, and of one: a column of w is `step` bytes behind the one before. */
+/* The same of the first four groups of fewer than eight, or of the one at `done`: a column of w is `step` bytes behind the one before. */
 static void add_4_groups(const uint8_t *x, const uint8_t *w, uint32_t columns, uint32_t step, v128_t *counts)
 {
     v128_t a = counts[0], b = counts[1], c = counts[2], d = counts[3];
@@ -136,11 +136,11 @@ static void add_4_groups(const uint8_t *x, const uint8_t *w, uint32_t columns, u
     counts[3] = d;
 }
 
-static void add_group(const uint8_t *x, const uint8_t *w, uint32_t columns, uint32_t step, v128_t *count)
+static void add_group(const uint8_t *x, const uint8_t *block, uint32_t done, uint32_t columns, uint32_t step, v128_t *count)
 {
     v128_t a = *count;
-    for (; columns >= 4; columns -= 4, x += 8, w += 4 * step) {
-        const uint8_t *const second = w + step, *const third = w + 2 * step, *const fourth = w + 3 * step;
+    for (; columns >= 4; columns -= 4, x += 8, done += 4 * step) {
+        const uint8_t *const w = block + done, *const second = w + step, *const third = w + 2 * step, *const fourth = w + 3 * step;
         HIDE(x);
         COLUMN(0);
         COLUMN(1);
@@ -149,7 +149,8 @@ static void add_group(const uint8_t *x, const uint8_t *w, uint32_t columns, uint
         ADD(a, FOUR(0));
     }
 #undef FOUR
-    for (; columns != 0; --columns, x += 2, w += step) {
+    for (; columns != 0; --columns, x += 2, done += step) {
+        const uint8_t *const w = block + done;
         COLUMN(0);
         ADD(a, COUNT(w, 0, 0));
     }
@@ -169,7 +170,7 @@ static void add_differences(const uint8_t *x, const uint8_t *w, uint32_t columns
         done = 4;
     }
     for (; done < groups; ++done) {
-        add_group(x, w + 16 * done, columns, 16 * groups, counts + done);
+        add_group(x, w, 16 * done, columns, 16 * groups, counts + done);
     }
 }
 
@@ -389,9 +390,9 @@ static inline v128_t reached(const int32_t *sums, const int32_t *thresholds)
 static inline void threshold_rows(const uint8_t *tables, uint32_t excess, const uint32_t *w, const int32_t *thresholds, uint32_t inputs,
                                   uint32_t rows, uint32_t *y)
 {
-    const uint8_t *block = (const uint8_t *)w;
     const uint32_t columns = byte_columns(inputs);
-    for (uint32_t n = 0; n < rows; n += 32, block += 32 * columns) {
+    for (uint32_t n = 0; n < rows; n += 32) {
+        const uint8_t *const block = (const uint8_t *)w + n * columns;
         int32_t sums[32] = {0}, last[32];
         const int32_t *threshold = thresholds + n;
         sum_16_rows(tables, excess, block, columns, sums);

@@ -62,10 +62,9 @@ static inline place place_of(const labc_window *v, const region *r)
 static inline void gather(const uint8_t *x, const place *at, uint8_t *to)
 {
     const size_t size = at->taps_together * at->tap_bytes;
-    for (uint32_t i = 0; i < at->p.lines; ++i, x += at->p.line_step) {
-        const uint8_t *from = x;
-        for (uint32_t j = 0; j < at->pieces; ++j, from += at->p.run_step, to += size) {
-            copy_pairs(to, from, size);
+    for (uint32_t i = 0; i < at->p.lines; ++i) {
+        for (uint32_t j = 0; j < at->pieces; ++j, to += size) {
+            copy_pairs(to, x + i * at->p.line_step + j * at->p.run_step, size);
         }
     }
 }
@@ -102,12 +101,12 @@ static void cover(const uint8_t *x, const block *b, const place *at, uint8_t *se
     cursor c = cursor_at(at->v, &at->r, &at->p);
     for (uint32_t left = pixels_of(&at->r); left != 0; --left, advance(&c, at->v, &at->r, &at->p)) {
         uint8_t *const y = b->y + c.to * b->pixel_bytes;
-        const uint8_t *w = b->w + 16 * groups * at->first, *from = seen;
+        const uint8_t *from = seen;
         v128_t counts[GROUPS];
         clear(counts);
         gather(x + c.from, at, seen);
-        for (uint32_t i = 0; i < at->runs; ++i, w += 16 * groups * at->step, from += 2 * at->columns) {
-            add_differences(from, w, at->columns, counts, groups);
+        for (uint32_t i = 0; i < at->runs; ++i, from += 2 * at->columns) {
+            add_differences(from, b->w + 16 * groups * (at->first + i * at->step), at->columns, counts, groups);
         }
         if (b->limits == 0) {
             for (uint32_t i = 0; i < b->rows; i += 8) {
@@ -195,10 +194,10 @@ static inline void copy_bytes(uint8_t *to, const uint8_t *from, size_t size)
 /* The bytes inside, each where the columns of w have it; x and `to` are where the first is and where it goes. */
 static inline void gather_bytes(const uint8_t *x, const path *p, uint8_t *to)
 {
-    for (uint32_t i = 0; i < p->lines; ++i, x += p->line_step, to += p->between) {
-        const uint8_t *from = x;
-        for (uint32_t j = 0; j < p->runs; ++j, from += p->run_step, to += p->length) {
-            copy_bytes(to, from, p->length);
+    size_t done = 0;
+    for (uint32_t i = 0; i < p->lines; ++i, done += p->between) {
+        for (uint32_t j = 0; j < p->runs; ++j, done += p->length) {
+            copy_bytes(to + done, x + i * p->line_step + j * p->run_step, p->length);
         }
     }
 }
@@ -210,7 +209,7 @@ static inline void gather_bytes(const uint8_t *x, const path *p, uint8_t *to)
 #define EACH_PIXEL(use)                                                                                                            \
     do {                                                                                                                           \
         const uint32_t inputs = taps_of(window) * window->channels;                                                                \
-        uint8_t *const seen = (uint8_t *)scratch + byte_columns(inputs) * TABLES;                                                     \
+        uint8_t *const seen = (uint8_t *)scratch + byte_columns(inputs) * TABLES;                                                  \
         region r = region_at(window, 0, 0);                                                                                        \
         do {                                                                                                                       \
             const path p = path_of(window, &r, window->channels);                                                                  \
