@@ -31,6 +31,7 @@ _CORES: dict[str, tuple[str, str | None, str | None]] = {
     "rv32imac": ("generic_rv32+m+a+c", None, None),
     "rv32imc": ("generic_rv32+m+c", None, None),
     "rv64gc": ("generic_rv64+m+a+c", "f+d", None),
+    "wasm32-simd128": ("generic", "simd128", None),
     "wasm32": ("generic", "", None),
     "atmega328p": ("atmega328p", None, None),
     "mips32r2": ("mips32r2", None, None),

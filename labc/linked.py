@@ -7,6 +7,7 @@ from pathlib import Path
 
 from labc import elf, toolchain
 from labc.errors import NOT_HERE, LabcError
+from labc.flags import kind_of
 from labc.plan import Plan, largest
 from labc.target import Target
 
@@ -26,7 +27,7 @@ def fits(folder: Path, made: Plan, tools: toolchain.Toolchain, work: Path) -> No
     or, with the arena, the RAM: by how much, and which layer to shrink. Stack, self-test, input and output come on top. Where images cannot
     be read (labc[cross] is not installed), or the target has no flash, nothing is judged."""
     flash, ram = made.target.flash_bytes, made.target.ram_bytes
-    if flash is None or made.target.cpu in (None, "wasm32"):
+    if flash is None or made.target.cpu is None or kind_of(made.target) == "wasm32":
         return
     try:
         found = elf.sections(link(folder, made.name, made.target, tools, (f"{made.name}_run", f"{made.name}_predict"), work / "size.elf"))

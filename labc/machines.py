@@ -31,18 +31,18 @@ def available(cpu: str) -> str | None:
     """None if images for the core can be run here, else the reason and the remedy."""
     if cpu in remote.MACHINES:
         return remote.available(cpu)
-    return wasm.available() if cpu == wasm.CPU else emulator.available()
+    return wasm.available() if cpu in wasm.CPUS else emulator.available()
 
 
 def name(cpu: str) -> str:
     """What plays the core: unicorn, a QEMU or wasmtime."""
     if cpu in remote.MACHINES:
         return remote.MACHINES[cpu].program
-    return "wasmtime" if cpu == wasm.CPU else "unicorn"
+    return "wasmtime" if cpu in wasm.CPUS else "unicorn"
 
 
 def load(image: Path | bytes, cpu: str) -> Core:
     """The image on its core. Raises LabcError as `emulator.Image` does."""
     if cpu in remote.MACHINES:
         return remote.Image(image, cpu)
-    return wasm.Image(image) if cpu == wasm.CPU else emulator.Image(image, cpu)
+    return wasm.Image(image) if cpu in wasm.CPUS else emulator.Image(image, cpu)

@@ -213,8 +213,8 @@ def show_kernels(console: Any, matrix: Matrix) -> None:
             if v.status != "passed"
         ]
         built = column.compiler or "no compiler"
-        lines.append(f"  {column.machine:<12}{built}; planted faults found: {column.found if column.faults else 'not run here'}")
-    lines.append(f"  {'kernels':<12}{', '.join(f'{n} {status}' for status, n in matrix.counts.items())}")
+        lines.append(f"  {column.machine:<15}{built}; planted faults found: {column.found if column.faults else 'not run here'}")
+    lines.append(f"  {'kernels':<15}{', '.join(f'{n} {status}' for status, n in matrix.counts.items())}")
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 

@@ -39,8 +39,8 @@ class Target:
 
 @dataclass(frozen=True)
 class Core:
-    """A core of a target: the float ABIs it has, the default first; the rows of runtime/kernels.def that this core has beyond its
-    target's, with its default float ABI, best first."""
+    """A core of a target: the float ABIs it has, the default first; the rows of runtime/kernels.def that this core has beyond those
+    of every core of its target, with its default float ABI, best first."""
 
     target: str
     float_abis: tuple[FloatAbi, ...]
@@ -58,7 +58,7 @@ TARGETS: dict[str, Target] = {
         Target("armv7", "32-bit Arm with NEON, from Cortex-A7 on", ("neon", "scalar"), "cortex-a7", "hard", "little", 32, None, None),
         Target("riscv32", "32-bit RISC-V, RV32IMAC", ("scalar",), "rv32imac", "soft", "little", 32, None, None),
         Target("riscv64", "64-bit RISC-V, RV64GC", ("scalar",), "rv64gc", "hard", "little", 32, None, None),
-        Target("wasm32", "WebAssembly", ("scalar",), "wasm32", "hard", "little", 32, None, None),
+        Target("wasm32", "WebAssembly with simd128", ("simd128", "scalar"), "wasm32-simd128", "hard", "little", 32, None, None),
         Target("avr", "8-bit AVR with a 16-bit int, ATmega328P", ("scalar",), "atmega328p", "soft", "little", 16, None, None),
         Target("mips", "big-endian MIPS32, to test byte order", ("scalar",), "mips32r2", "soft", "big", 32, None, None),
         Target("x86-64", "any x86-64: uses up to AVX-512 if it is there", _X86, None, "native", "little", 32, None, None, _X86, "x86_64"),
@@ -81,6 +81,7 @@ CORES: dict[str, Core] = {
     "rv32imac": Core("riscv32", ("soft",)),
     "rv32imc": Core("riscv32", ("soft",)),
     "rv64gc": Core("riscv64", ("hard",)),
+    "wasm32-simd128": Core("wasm32", ("hard",), ("simd128",)),
     "wasm32": Core("wasm32", ("hard",)),
     "atmega328p": Core("avr", ("soft",)),
     "mips32r2": Core("mips", ("soft",)),
@@ -108,7 +109,8 @@ def with_core(target: Target, cpu: str | None = None, float_abi: str | None = No
     if chosen is None:
         raise LabcError(f"--float-abi: {name} is built for with the {abis[0]} float ABI only; leave it out")
     more = CORES[name].isas if chosen == abis[0] else ()
-    common = tuple(isa for isa in TARGETS[target.name].isas if isa not in more)
+    own = {isa for core in cores for isa in CORES[core].isas}
+    common = tuple(isa for isa in TARGETS[target.name].isas if isa not in own)
     return replace(target, cpu=name, float_abi=chosen, isas=(*more, *common))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from labc.elf import LARGEST, Symbol
 from labc.emulator import Call, EmulatorFault
 from labc.errors import NOT_HERE, LabcError
 
-CPU = "wasm32"
+CPUS = ("wasm32-simd128", "wasm32")
 PAGE = 0x10000  # WebAssembly Core Specification, 4.2.8
 _PAINT = 0xA5
 _SPARE = 16  # bytes between two allocations
@@ -36,14 +38,11 @@ class Image:
         if reason := available():
             raise LabcError(f"emulator: {reason}", code=NOT_HERE)
         self._w: Any = import_module("wasmtime")
-        config = self._w.Config()
-        config.consume_fuel = True
         data = module if isinstance(module, bytes) else module.read_bytes()
         if len(data) > LARGEST:
             raise LabcError(f"module: larger than {LARGEST >> 20} MiB; give one that labc linked")
-        engine = self._w.Engine(config)
         try:
-            compiled = self._w.Module(engine, data)
+            engine, compiled = _compiled(data)
             self._store = self._w.Store(engine)
             self._store.set_fuel(_BUDGET)
             self._exports = self._w.Instance(self._store, compiled, []).exports(self._store)
@@ -110,6 +109,19 @@ class Image:
             raise EmulatorFault(symbol, 0, "the module", reason) from error
         depth = len(self.read(0, self._stack).lstrip(bytes([_PAINT]))) if measure else None
         return Call(int(result or 0), budget - self._store.get_fuel() if measure else None, depth)
+
+
+@lru_cache(maxsize=1)
+def _compiled(data: bytes) -> tuple[Any, Any]:
+    """The engine, and the module in it: the check of kernels loads one a hundred times."""
+    w: Any = import_module("wasmtime")
+    config = w.Config()
+    config.consume_fuel = True
+    engine = w.Engine(config)
+    return engine, w.Module(engine, data)
+
+
+atexit.register(_compiled.cache_clear)  # while wasmtime is still there to free it
 
 
 def sections(module: Path) -> dict[str, int]:

@@ -158,12 +158,12 @@ def test_digits_fit_a_cortex_m0_with_little_memory(rng: np.random.Generator, tmp
     assert checked.chip.ram <= 1 << 10
 
 
-@pytest.mark.parametrize("name", ["riscv64", "mips", "wasm32"])
-def test_a_network_is_equal_on_a_target(name: str, net: Path) -> None:
-    if reason := machines.available(targets.find(name).cpu or ""):
+@pytest.mark.parametrize(("name", "cpu"), [("riscv64", None), ("mips", None), ("wasm32", None), ("wasm32", "wasm32")])
+def test_a_network_is_equal_on_a_target(name: str, cpu: str | None, net: Path) -> None:
+    if reason := machines.available(targets.with_core(targets.find(name), cpu).cpu or ""):
         not_run_here(f"a network on {name}", reason)
         return
-    checked = trial.check(net, name, sample_count=6, every_layer=True)
+    checked = trial.check(net, name, cpu=cpu, sample_count=6, every_layer=True)
     assert [verdict.status for verdict in checked.verdicts] == ["passed"] * len(checked.verdicts), checked.verdicts
 
 

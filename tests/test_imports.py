@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "flags": {"kernels", "target"},
     "toolchain": {"flags", "process", "kernels", "target", "resources"},
     "package": {"emit", "flags", "kernels", "plan", "resources", "target", "__version__"},
-    "linked": {"elf", "plan", "target", "toolchain"},
+    "linked": {"elf", "flags", "plan", "target", "toolchain"},
     "build": {"toolchain", "target", "__version__"},
     "library": set(),
     "elf": set(),

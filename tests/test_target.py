@@ -74,6 +74,15 @@ def test_application_cores_are_spelled_for_each_family(name: str, zig: str, gcc:
         toolchain.machine_flags(GCC, replace(row, float_abi="soft"))
 
 
+def test_webassembly_has_a_core_with_vectors_and_one_without() -> None:
+    usual = target.find("wasm32")
+    plain = target.with_core(usual, "wasm32")
+    assert (usual.cpu, usual.isas) == ("wasm32-simd128", ("simd128", "scalar"))
+    assert target.with_core(usual, "wasm32-simd128") == usual
+    assert (plain.cpu, plain.isas) == ("wasm32", ("scalar",))
+    assert [toolchain.machine_flags(ZIG, one)[-1] for one in (usual, plain)] == ["-mcpu=generic+simd128", "-mcpu=generic"]
+
+
 @pytest.mark.parametrize(
     ("cpu", "float_abi", "zig", "gcc"),
     [

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labc import emulator, toolchain
+from labc import emulator, toolchain, wasm
 from labc import kernels as tables
 from labc import machines as places
 from labc import target as targets
@@ -18,7 +18,7 @@ from labc.check import Status, Verdict
 from labc.errors import LabcError
 from labc.flags import kind_of
 from labc.resources import folder
-from labc.target import TARGETS, Target
+from labc.target import CORES, TARGETS, Target
 from labc.toolchain import Toolchain
 
 Tick = Callable[[int], None]
@@ -32,7 +32,14 @@ _CALLED = ("kernel_count", "kernel", "fault_count", "fault", "fault_stops")
 _READ = ("output_text", "output_used")
 _GIVEN = ("blocks", "block_bytes")
 # How kernels.def calls the machine of each kind of target; of others only plain C is checked.
-_MACHINES = {"host": toolchain.host_machine(), "x86-64": "x86_64", "cortex-m": "arm", "aarch64": "aarch64", "armv7": "arm_neon"}
+_MACHINES = {
+    "host": toolchain.host_machine(),
+    "x86-64": "x86_64",
+    "cortex-m": "arm",
+    "aarch64": "aarch64",
+    "armv7": "arm_neon",
+    "wasm32": "wasm32",
+}
 _LINE = re.compile(r"(not )?ok (\d+) - (\w+ \w+)(?:: (.+)| # SKIP not run here: (.+))")
 
 
@@ -48,7 +55,8 @@ class Machine:
     @property
     def isas(self) -> tuple[str, ...]:
         """Those whose rows its compiler sees, best first."""
-        return tables.seen(_MACHINES.get(kind_of(self.target), "any"))
+        others = {isa for core in CORES.values() for isa in core.isas} - set(self.target.isas)
+        return tuple(isa for isa in tables.seen(_MACHINES.get(kind_of(self.target), "any")) if isa not in others)
 
     @property
     def rows(self) -> list[str]:
@@ -110,7 +118,9 @@ def machines(target: str | None = None) -> tuple[Machine, ...]:
     arm = TARGETS["arm"]
     found = [Machine("host", TARGETS["host"]), Machine("x86-64", TARGETS["x86-64"])]
     found += [emulated(f"cortex-{core}", targets.with_core(arm, core)) for core in ("m0", "m3", "m4", "m7", "m33", "m55")]
-    found += [emulated(name, TARGETS[name]) for name in ("aarch64", "armv7", "riscv32", "riscv64", "wasm32", "avr", "mips")]
+    found += [emulated(name, TARGETS[name]) for name in ("aarch64", "armv7", "riscv32", "riscv64")]
+    found += [emulated(core, targets.with_core(TARGETS["wasm32"], core)) for core in wasm.CPUS]
+    found += [emulated(name, TARGETS[name]) for name in ("avr", "mips")]
     if target is not None:
         return tuple(machine for machine in found if machine.target.name == targets.find(target).name)
     covered = toolchain.host_machine() == "x86_64"

@@ -120,7 +120,7 @@ def chip(folder: Path, made: Plan, tools: toolchain.Toolchain, work: Path) -> tu
     run, self_test = (f"{made.name}_run", f"{made.name}_predict"), f"{made.name}_self_test"
     whole = link(folder, made.name, made.target, tools, (*run, self_test), work / "check.elf")
     lean = link(folder, made.name, made.target, tools, run, work / "size.elf")
-    measure = wasm.sections if cpu == wasm.CPU else elf.sections
+    measure = wasm.sections if cpu in wasm.CPUS else elf.sections
     sections = measure(lean)
     return ChipRunner(machines.load(whole, cpu), made), sections | {"self_test": measure(whole)["flash"] - sections["flash"]}
 

@@ -3,7 +3,7 @@
 #include "check.h"
 
 /* 2 MiB hold the largest case of any kernel; a board's memory is small. */
-#if __STDC_HOSTED__
+#if __STDC_HOSTED__ || defined(__wasm__)
 #define BLOCK_BYTES (UINT32_C(2) << 20)
 #else
 #define BLOCK_BYTES LABC_CHECK_LEAST_BYTES

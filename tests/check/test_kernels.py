@@ -14,7 +14,7 @@ import here
 import pytest
 from rich.console import Console
 
-from labc import cli, emulator, kernels, report, toolchain
+from labc import cli, emulator, kernels, report, toolchain, wasm
 from labc.check import Verdict
 from labc.check import kernels as kernel_check
 from labc.check.kernels import Column, Machine, Matrix, machines, read_tap
@@ -37,7 +37,7 @@ def no_new_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 # One machine for each file of kernels and for each byte order: the others of `labc check --kernels` run the same code on more cores.
-TRIED = ("host", "cortex-m0", "cortex-m4", "aarch64", "armv7", "mips")
+TRIED = ("host", "cortex-m0", "cortex-m4", "aarch64", "armv7", "wasm32-simd128", "mips")
 
 
 def test_every_kernel_on_some_machine(no_new_files: None) -> None:
@@ -68,17 +68,19 @@ def test_every_kernel_on_some_machine(no_new_files: None) -> None:
     for column in ran:
         machine = next(machine for machine in where if machine.name == column.machine)
         assert [verdict.what for verdict in column.kernels] == machine.rows
-        # A fence and enough memory everywhere: no planted fault is left out.
+        # A fence and enough memory everywhere: no planted fault is left out, but what WebAssembly's memory, all readable, cannot stop.
         assert len(column.faults) >= 65
-        assert column.found == f"{len(column.faults)} of {len(column.faults)}"
+        left_out = [verdict.detail for verdict in column.faults if verdict.status == "not run here"]
+        assert left_out == ["no unreadable page, nor a handler"] * (5 if column.target == "wasm32" else 0)
+        assert column.found == f"{len(column.faults) - len(left_out)} of {len(column.faults)}"
         assert f"{column.machine} {len(machine.rows)}/{len(machine.rows)}" in steps
     text = shown(matrix)
-    assert all(f"{column.machine:<12}{column.compiler}; planted faults found: {column.found}" in text for column in ran)
+    assert all(f"{column.machine:<15}{column.compiler}; planted faults found: {column.found}" in text for column in ran)
 
 
 def test_the_machines_of_the_command() -> None:
     cores = [f"cortex-{c}" for c in ("m0", "m3", "m4", "m7", "m33", "m55")]
-    assert [machine.name for machine in machines()] == ["host", *cores, "aarch64", "armv7", "riscv32", "riscv64", "wasm32", "mips"]
+    assert [machine.name for machine in machines()] == ["host", *cores, "aarch64", "armv7", "riscv32", "riscv64", *wasm.CPUS, "mips"]
 
 
 def test_targets_name_the_isas_that_their_compilers_see() -> None:

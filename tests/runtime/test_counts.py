@@ -21,10 +21,11 @@ import pytest
 from building import CORTEX_M, CORTEX_M_KERNELS, HOST, RUNTIME, compilers, cortex_m_compilers, host_compilers, named
 from here import not_run_here
 
-from labc import kernels, toolchain
+from labc import kernels, toolchain, wasm
 from labc.emulator import Image
+from labc.machines import Core
 from labc.plan.layout import pack
-from labc.target import TARGETS
+from labc.target import TARGETS, with_core
 from labc.toolchain import Toolchain
 
 SLACK = 1.02
@@ -195,7 +196,7 @@ def test_on_an_emulated_core(image: Any, core: str, tool: Toolchain) -> None:
 
 @dataclass(frozen=True)
 class Convolution:
-    """A NEON kernel for a window of 3 x 3, `inputs` to `rows` channels, over `size` x `size` pixels and a border of zeros.
+    """A kernel of `isa` for a window of 3 x 3, `inputs` to `rows` channels, over `size` x `size` pixels and a border of zeros.
 
     Numbers are instructions per product, those with the border's zeros counted as products too.
     """
@@ -207,17 +208,18 @@ class Convolution:
     promised: float | None
     gcc: float
     zig: float
+    isa: str = "neon"
 
     @property
     def products(self) -> int:
         return 9 * self.size**2 * self.rows * (1 if "depthwise" in self.op else self.inputs)
 
     def limits(self, prefix: str) -> Row:
-        name = f"{self.op} neon {self.size}x{self.size}"
+        name = f"{self.op} {self.isa} {self.size}x{self.size}"
         return Row(name, self.inputs, self.rows, self.promised, {f"{prefix}-gcc-12.2.0": self.gcc, "zig-0.17.1": self.zig})
 
-    def instructions(self, run: Image) -> int:
-        kernel = kernels.table().kernels[self.op, "neon"]
+    def instructions(self, run: Core) -> int:
+        kernel = kernels.table().kernels[self.op, self.isa]
         pixels, signs = self.size**2, self.op.startswith("sign")
         shape = (self.rows, 9, self.inputs) if signs else (self.rows, 9 * self.inputs)
         nbytes = {
@@ -268,6 +270,64 @@ def test_convolutions_on_an_emulated_core(image: Any, name: str, tool: Toolchain
     for c in CONVOLUTIONS[name]:
         row = c.limits("aarch64-linux-gnu" if name == "aarch64" else "arm-linux-gnueabihf")
         row.judge(c.instructions(Image(elf, cpu=target.cpu or "")) / c.products, tool)
+
+
+# In wasmtime's fuel, which counts reading and writing a variable, too.
+WASM = [
+    Row(f"{op} {isa}", inputs, rows, None, {"zig-0.17.1": zig})
+    for op, isa, inputs, rows, zig in (
+        ("sign_matvec_threshold", "simd128", 512, 512, 0.064),
+        ("sign_matvec_threshold", "simd128", 2048, 2048, 0.0562),
+        ("sign_matvec_threshold", "simd128", 64, 64, 0.1501),
+        ("sign_matvec_threshold", "simd128", 784, 100, 0.0767),
+        ("sign_matvec_sums", "simd128", 512, 512, 0.0733),
+        ("byte_matvec_sums", "simd128", 784, 128, 0.4274),
+        ("byte_matvec_threshold", "simd128", 512, 512, 0.3303),
+        ("byte_matvec_requantize", "simd128", 512, 512, 0.4009),
+        ("sign_matvec_threshold", "scalar", 512, 512, 0.446),
+        ("sign_matvec_threshold", "scalar", 2048, 2048, 0.3517),
+        ("byte_matvec_threshold", "scalar", 512, 512, 4.6199),
+    )
+]
+WASM_CONVOLUTIONS = [
+    Convolution(op, inputs, rows, size, None, 0, zig, isa)
+    for op, isa, inputs, rows, size, zig in (
+        ("sign_conv_threshold", "simd128", 64, 64, 8, 0.0666),
+        ("sign_conv_threshold", "simd128", 128, 128, 8, 0.0553),
+        ("sign_conv_threshold", "simd128", 32, 32, 8, 0.1462),
+        ("sign_conv_sums", "simd128", 64, 64, 8, 0.0773),
+        ("byte_conv_threshold", "simd128", 3, 64, 16, 1.2713),
+        ("byte_conv_requantize", "simd128", 64, 64, 8, 0.6444),
+        ("sign_conv_threshold", "scalar", 64, 64, 8, 0.5124),
+        ("sign_conv_threshold", "scalar", 128, 128, 8, 0.4012),
+        ("byte_conv_threshold", "scalar", 3, 64, 16, 6.3678),
+    )
+]
+
+
+@pytest.mark.parametrize("tool", compilers(TARGETS["wasm32"]), ids=named)
+@pytest.mark.parametrize("core", wasm.CPUS)
+def test_in_wasmtime(image: Any, core: str, tool: Toolchain) -> None:
+    """The best ISA of each core."""
+    if reason := wasm.available():
+        not_run_here("instructions of WebAssembly", reason)
+        return
+    table, target = kernels.table(), with_core(TARGETS["wasm32"], core)
+    isa = target.isas[0]
+    functions = [kernel.function for kernel in table.kernels.values() if kernel.isa == isa]
+    run = wasm.Image(image(target, tool, [RUNTIME / file for file in kernels.sources(isa)], functions))
+    for row in (row for row in WASM if row.kernel.endswith(f" {isa}")):
+        kernel = table.kernels[row.kernel.split()[0], isa]
+        need = kernel.scratch_bytes(inputs=row.inputs, rows=row.rows)
+        sizes = {"x": row.inputs, "w": pack(np.ones((row.rows, row.inputs), np.int8), kernel).nbytes, "scratch": need}
+        scalars = {"inputs": row.inputs, "rows": row.rows, "offset": 128, "shift": 20}
+        names = [parameter.name for parameter in table.ops[kernel.op].parameters]
+        arguments = [scalars.get(name) or run.alloc(sizes.get(name, 8 * row.rows), 16) for name in names]
+        instructions = run.call(kernel.function, *arguments, measure=True).instructions
+        assert instructions is not None
+        row.judge(instructions / row.inputs / row.rows, tool)
+    for c in (c for c in WASM_CONVOLUTIONS if c.isa == isa):
+        c.limits("").judge(c.instructions(run) / c.products, tool)
 
 
 @pytest.mark.parametrize("tool", cortex_m_compilers(), ids=named)
