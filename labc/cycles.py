@@ -6,7 +6,7 @@ No more than that: memory without wait states or cache misses, no other pipeline
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,8 +102,15 @@ def _classes(key: str, table: object, classes: Iterable[str]) -> dict[str, Range
     return found
 
 
-def estimate(blocks: Iterable[decode.Block], table: Table) -> Estimate | str:
+def of(blocks: Sequence[decode.Block], core: str) -> Estimate | str:
     """What the executed `blocks` take on a core, or the reason there is no estimate."""
+    if not (resources.folder("boards") / "cores" / f"{core}.toml").is_file():
+        return f"there is no table of cycles for {core}"
+    return estimate(blocks, find(core)) if blocks else "its instructions were not counted"
+
+
+def estimate(blocks: Iterable[decode.Block], table: Table) -> Estimate | str:
+    """What the executed `blocks` take by a table, or the reason there is no estimate."""
     if table.none:
         return table.none
     found = decode.tally(blocks, table.instructions)
@@ -116,10 +123,9 @@ def estimate(blocks: Iterable[decode.Block], table: Table) -> Estimate | str:
     return Estimate(least, most, table.source, tuple((kind, tally.executed) for kind, tally in found.items()))
 
 
-def cycles(found: Estimate | tuple[float, float]) -> str:
-    """As text: "81,210 cycles", or from least to most."""
-    least, most = (found.least, found.most) if isinstance(found, Estimate) else found
-    return f"{most:,.0f} cycles" if least == most else f"{least:,.0f} to {most:,.0f} cycles"
+def number(least: float, most: float) -> str:
+    """Cycles as text: "81,210", or from least to most."""
+    return f"{most:,.0f}" if least == most else f"{least:,.0f} to {most:,.0f}"
 
 
 def time(least: float, most: float, clock_mhz: float) -> str:
