@@ -123,7 +123,7 @@ def check(
 
 def _one(ready: trial.Ready, one: Board, cc: str | None, known: dict[object, trial.Tried], progress: trial.Ticks) -> BoardResult:
     """The network on one board; `known` holds what its like were found to be."""
-    there = {"flash_there": one.flash_bytes, "ram_there": one.ram_bytes}
+    there: Any = {"flash_there": one.flash_bytes, "ram_there": one.ram_bytes}
     try:
         wanted, tools = driver.tools_for(one.on, cc=cc)
     except LabcError as error:
@@ -147,10 +147,11 @@ def _one(ready: trial.Ready, one: Board, cc: str | None, known: dict[object, tri
     if tried.chip is None:
         return BoardResult(one.name, one.cpu, compiler, True, equal, "not run here", bad.detail if bad else "", **there)
     fit = next((verdict for verdict in trial.fit(made, tried.chip, one.name) if verdict.status == "failed"), None)
-    there |= {"estimated_ms": report.estimated_ms(tried.chip, one.clock_mhz)}
-    cost = {"instructions": tried.chip.instructions, "flash": tried.chip.flash, "ram": tried.chip.ram}
+    estimated = report.estimated_ms(tried.chip, one.clock_mhz)
+    cost: Any = {"instructions": tried.chip.instructions, "flash": tried.chip.flash, "ram": tried.chip.ram}
     reason = (f"does not fit: {fit.what}: {fit.detail}" if fit else "") if bad is None else bad.detail
-    return BoardResult(one.name, one.cpu, compiler, True, equal, "failed" if fit else "passed", reason, **cost, **there)
+    fits: Status = "failed" if fit else "passed"
+    return BoardResult(one.name, one.cpu, compiler, True, equal, fits, reason, estimated_ms=estimated, **cost, **there)
 
 
 def show_rows(console: Any, table_rows: Sequence[BoardRow]) -> None:

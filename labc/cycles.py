@@ -77,9 +77,9 @@ def _table(core: str, table: dict[str, Any]) -> Table:
         if len(table) > 1:
             raise LabcError("key 'none': stands beside others; leave it out, or them")
         return Table(core, "", "", {}, {}, table["none"])
-    units = decode.UNITS.get(targets.CORES[core].target)
-    if table["instructions"] != units:
-        raise LabcError(f"key 'instructions': {table['instructions']!r} is not what {core} executes; say {units!r}")
+    units = table["instructions"]
+    if units not in decode.CLASSES or units != decode.UNITS.get(targets.CORES[core].target):
+        raise LabcError(f"key 'instructions': {units!r} is not what {core} executes; say one of {', '.join(decode.CLASSES)}")
     cycles = _classes("cycles", table.get("cycles"), decode.CLASSES[units])
     per_word = _classes("cycles_per_word", table.get("cycles_per_word", {}), decode.MULTIPLE)
     return Table(core, units, table["source"], cycles, per_word)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from threading import Timer
@@ -100,7 +100,7 @@ class Call:
     result: int
     instructions: int | None
     stack_bytes: int | None
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[Block, ...] = field(default=(), compare=False, repr=False)
 
 
 def available() -> str | None:
@@ -294,8 +294,9 @@ class _Counted:
 
 
 def _block_counter(blocks: dict[tuple[int, int], _Counted], units: Callable[[], str]) -> Callable[..., None]:
-    """A hook that counts in `blocks`, by address and size, each basic block run. Its instructions: 4 bytes each, but in "thumb" 2, except
-    where the halfword is from 0xE800 on (ARMv7-M A5.1), and in "riscv" 2, except where its lowest two bits are 3 (RISC-V ISA manual, 1.5)."""
+    """A hook that counts in `blocks`, by address and size, each basic block run. Its instructions have 4 bytes each, but in "thumb" 2,
+    except where the halfword is from 0xE800 on (ARMv7-M A5.1), and in "riscv" 2, except where its lowest two bits are 3 (RISC-V ISA
+    manual, 1.5)."""
     before = _Counted(-1, b"", 0)
 
     def block(uc: Any, address: int, size: int, _: object) -> None:
