@@ -32,7 +32,7 @@ MULTIPLE = ("load_multiple", "store_multiple", "return", "skipped")
 
 _BRANCH_IF = "branch_if"  # becomes branch_taken or branch_not_taken
 _LEAVE = (_BRANCH_IF, "branch", "branch_register", "branch_long", "call", "call_long", "call_register", "return", "load_pc")
-_ONE_CYCLE = ("alu", "skip", "branch_not_taken")  # of AVR's, whether skipped or not
+_AS_SKIPPED = {("alu", 2), ("skip", 2), ("load", 4), ("store", 4)}  # of AVR's: a cycle a word, whether executed or skipped
 
 
 @dataclass(frozen=True)
@@ -86,20 +86,21 @@ def tally(blocks: Iterable[Block], units: str) -> dict[str, Tally]:
         executed[kind] += times
         words[kind] += times * each
 
-    for block in blocks:
-        *body, last = instructions(block.code, units)
-        for i, one in enumerate((*body, last)):
-            skipped = units == "avr" and i > 0 and body[i - 1].kind == "skip"
-            if one is last and one.kind in _LEAVE and not one.falls:
+    decoded = [(block, instructions(block.code, units)) for block in blocks]
+    behind = {block.address + len(block.code) for block, code in decoded if code[-1].kind == "skip"}
+    for block, code in decoded:
+        for i, one in enumerate(code):
+            skipped = code[i - 1].kind == "skip" if i else block.address in behind  # AVR only
+            if i == len(code) - 1 and one.kind in _LEAVE and not one.falls:
                 taken = "branch_taken" if one.kind == _BRANCH_IF else one.kind
-                left_out = "skipped" if units == "avr" and (skipped or one.kind != _BRANCH_IF) else "branch_not_taken"
+                left_out = "skipped" if skipped or (units == "avr" and one.kind != _BRANCH_IF) else "branch_not_taken"
                 stayed = min(block.fell_through, block.executed)
                 add(taken, block.executed - stayed, one.words)
                 add(left_out, stayed, one.size // 2)
             elif one.kind == _BRANCH_IF:  # only where a block is cut short
                 add("branch_not_taken", block.executed, 0)
             else:
-                matters = skipped and not (one.kind in _ONE_CYCLE and one.size == 2)
+                matters = skipped and (one.kind, one.size) not in _AS_SKIPPED
                 add("after_skip" if matters else one.kind, block.executed, one.words)
     return {kind: Tally(n, words[kind] if kind in MULTIPLE else 0) for kind, n in executed.items() if n}
 
