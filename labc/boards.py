@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labc import board, driver, machines, plan, toolchain, trial
+from labc import board, cycles, driver, machines, plan, report, toolchain, trial
 from labc.board import Board
 from labc.check import Status, Verdict
 from labc.errors import LabcError
@@ -51,6 +51,7 @@ class BoardResult:
     ram: int | None = None
     flash_there: int | None = None
     ram_there: int | None = None
+    estimated_ms: tuple[float, float] | None = None  # of one inference, least and most: an estimate, zero wait states
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def check(
 
 def _one(ready: trial.Ready, one: Board, cc: str | None, known: dict[object, trial.Tried], progress: trial.Ticks) -> BoardResult:
     """The network on one board; `known` holds what its like were found to be."""
-    there = {"flash_there": one.flash_bytes, "ram_there": one.ram_bytes}
+    there: Any = {"flash_there": one.flash_bytes, "ram_there": one.ram_bytes}
     try:
         wanted, tools = driver.tools_for(one.on, cc=cc)
     except LabcError as error:
@@ -146,9 +147,11 @@ def _one(ready: trial.Ready, one: Board, cc: str | None, known: dict[object, tri
     if tried.chip is None:
         return BoardResult(one.name, one.cpu, compiler, True, equal, "not run here", bad.detail if bad else "", **there)
     fit = next((verdict for verdict in trial.fit(made, tried.chip, one.name) if verdict.status == "failed"), None)
-    cost = {"instructions": tried.chip.instructions, "flash": tried.chip.flash, "ram": tried.chip.ram}
+    estimated = report.estimated_ms(tried.chip, one.clock_mhz)
+    cost: Any = {"instructions": tried.chip.instructions, "flash": tried.chip.flash, "ram": tried.chip.ram}
     reason = (f"does not fit: {fit.what}: {fit.detail}" if fit else "") if bad is None else bad.detail
-    return BoardResult(one.name, one.cpu, compiler, True, equal, "failed" if fit else "passed", reason, **cost, **there)
+    fits: Status = "failed" if fit else "passed"
+    return BoardResult(one.name, one.cpu, compiler, True, equal, fits, reason, estimated_ms=estimated, **cost, **there)
 
 
 def show_rows(console: Any, table_rows: Sequence[BoardRow]) -> None:
@@ -178,15 +181,18 @@ def show(console: Any, everywhere: Everywhere) -> None:
     table = Table(title=f"{everywhere.name} on every board, model {everywhere.digest[:12]}", title_justify="left")
     for heading in ("board", "core", "built", "equal", "fits"):
         table.add_column(heading, overflow="fold")
-    for heading in ("instructions", "flash", "RAM"):
+    for heading in ("instructions", "estimated time", "flash", "RAM"):
         table.add_column(heading, justify="right")
     for row in everywhere.boards:
         built = f"[green]{row.compiler}[/]" if row.built else "[yellow]no[/]"
         fits = {"passed": "[green]yes[/]", "failed": "[bold red]no[/]", "not run here": "[yellow]not run here[/]"}[row.fits]
         numbers = [f"{n:,}" if n is not None else "" for n in (row.instructions, row.flash, row.ram)]
+        numbers.insert(1, "" if row.estimated_ms is None else "≈ " + cycles.time(*row.estimated_ms, 1e-3))
         table.add_row(row.board, row.cpu, built, f"[{_STYLE[row.equal]}]{row.equal}[/]", fits, *numbers)
     console.print(table)
     lines = [f"  {row.board}: {escape(row.reason)}" for row in everywhere.boards if row.reason]
+    if any(row.estimated_ms for row in everywhere.boards):
+        lines.append("  estimated time: an estimate of one inference at the board's clock, by boards/cores, zero wait states")
     lines += [f"  {v.what}: [{_STYLE[v.status]}]{v.status}[/], {escape(v.detail)}" for v in everywhere.verdicts]
     lines.append(f"  {len(everywhere.boards)} boards: {', '.join(f'{n} {status}' for status, n in everywhere.counts.items())}")
     console.print("\n".join(lines), highlight=False, soft_wrap=True)

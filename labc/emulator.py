@@ -9,12 +9,13 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from threading import Timer
 from typing import Any
 
+from labc.decode import Block
 from labc.elf import LARGEST, Segment, read_elf
 from labc.errors import FAILED, NOT_HERE, LabcError
 
@@ -93,11 +94,13 @@ class EmulatorFault(LabcError):  # noqa: N818 (a fault is what the core calls it
 @dataclass(frozen=True)
 class Call:
     """One call: `result` is r0 or w0 as a signed int. Where it was measured, `instructions` is the exact number issued, those that an IT
-    block skips included, and `stack_bytes` reaches to the deepest byte of the stack that was written (to 4 bytes)."""
+    block skips included, `stack_bytes` reaches to the deepest byte of the stack that was written (to 4 bytes), and `blocks` are those that
+    make up the instructions."""
 
     result: int
     instructions: int | None
     stack_bytes: int | None
+    blocks: tuple[Block, ...] = field(default=(), compare=False, repr=False)
 
 
 def available() -> str | None:
@@ -235,10 +238,10 @@ class Image:
         uc.reg_write(self._register("SP"), sp)
         uc.reg_write(self._register(machine.link), RETURN | function.thumb)
         self._events.clear()
-        executed = [0]
+        blocks: dict[tuple[int, int], _Counted] = {}
         reason, hook = None, None
         if measure:
-            hook = uc.hook_add(u.UC_HOOK_BLOCK, _block_counter(executed, self._units))
+            hook = uc.hook_add(u.UC_HOOK_BLOCK, _block_counter(blocks, self._units))
             uc.ctl_flush_tb()  # code translated without the hook would go uncounted; so also with `count` below, hence on every call
         watch = Timer(seconds, uc.emu_stop) if seconds else None  # unicorn's own timer polls every 2 us
         if watch is not None:
@@ -267,7 +270,11 @@ class Image:
             painted = bytes(uc.mem_read(self._stack, sp - self._stack))
             depth = -(-len(painted.lstrip(bytes([PAINT]))) // 4) * 4
         result = uc.reg_read(self._register(machine.result or machine.registers[0])) & 0xFFFF_FFFF
-        return Call(result - (result >> 31 << 32), executed[0] if measure else None, depth)
+        signed = result - (result >> 31 << 32)
+        if not measure:
+            return Call(signed, None, depth)
+        seen = tuple(Block(address, one.code, one.executed, one.fell_through) for (address, _), one in blocks.items())
+        return Call(signed, sum(one.executed * one.count for one in blocks.values()), depth, seen)
 
     def _where(self, pc: int) -> str:
         """The function that `pc` lies in, with the offset."""
@@ -277,21 +284,35 @@ class Image:
         return "outside every function"
 
 
-def _block_counter(executed: list[int], units: Callable[[], str]) -> Callable[..., None]:
-    """A hook that adds the instructions of each basic block run: 4 bytes each, but in "thumb" 2, except where the halfword is from
-    0xE800 on (ARMv7-M A5.1), and in "riscv" 2, except where its lowest two bits are 3 (RISC-V ISA manual, 1.5)."""
-    known: dict[tuple[int, int], int] = {}
+class _Counted:
+    """A basic block while it is counted: where it ends, how many instructions it has, and what `Block` has of it."""
+
+    __slots__ = ("code", "count", "end", "executed", "fell_through")
+
+    def __init__(self, end: int, code: bytes, count: int) -> None:
+        self.end, self.code, self.count, self.executed, self.fell_through = end, code, count, 0, 0
+
+
+def _block_counter(blocks: dict[tuple[int, int], _Counted], units: Callable[[], str]) -> Callable[..., None]:
+    """A hook that counts in `blocks`, by address and size, each basic block run. Its instructions have 4 bytes each, but in "thumb" 2,
+    except where the halfword is from 0xE800 on (ARMv7-M A5.1), and in "riscv" 2, except where its lowest two bits are 3 (RISC-V ISA
+    manual, 1.5)."""
+    before = _Counted(-1, b"", 0)
 
     def block(uc: Any, address: int, size: int, _: object) -> None:
-        count = known.get((address, size))
-        if count is None:
-            code, at, count, kind = uc.mem_read(address, size), 0, 0, units()
+        nonlocal before
+        one = blocks.get((address, size))
+        if one is None:
+            code, at, count, kind = bytes(uc.mem_read(address, size)), 0, 0, units()
             while at < size:
                 short = code[at + 1] < 0xE8 if kind == "thumb" else kind == "riscv" and code[at] & 3 != 3
                 at += 2 if short else 4
                 count += 1
-            known[address, size] = count
-        executed[0] += count
+            one = blocks[address, size] = _Counted(address + size, code, count)
+        one.executed += 1
+        if before.end == address:
+            before.fell_through += 1
+        before = one
 
     return block
 

@@ -19,13 +19,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from labc import toolchain
+from labc import decode, toolchain
+from labc.decode import Block
 from labc.elf import read_elf
 from labc.emulator import PAINT, Call, EmulatorFault
 from labc.errors import NOT_HERE, LabcError
 from labc.process import end, start
 from labc.resources import folder
-from labc.target import TARGETS
+from labc.target import CORES, TARGETS
 
 SECONDS = 60.0  # for one call, unless it says otherwise
 _STEP_S = 30.0  # for everything that is no call
@@ -86,7 +87,7 @@ class Image:
         if reason := available(cpu):
             raise LabcError(f"emulator: {reason}", code=NOT_HERE)
         parsed = read_elf(elf)
-        self.cpu, self.symbols, self._machine = cpu, parsed.symbols, MACHINES[cpu]
+        self.cpu, self.symbols, self._machine, self._segments = cpu, parsed.symbols, MACHINES[cpu], parsed.segments
         self._elf = elf if isinstance(elf, bytes) else elf.read_bytes()
         low, high = self._machine.ram
         stored = [s.load_address + len(s.data) for s in parsed.segments if s.data and s.load_address < low + self._machine.data]
@@ -164,7 +165,7 @@ class Image:
         """
         if symbol not in self.symbols or self.symbols[symbol].kind != "function":
             raise LabcError(f"emulator: the image has no function {symbol!r}; name it in `keep` when linking")
-        executed = self._count(symbol, args) if measure else None
+        counted = self._count(symbol, args) if measure else None
         if measure:
             self.write(self._heap, bytes([PAINT]) * (self._end - self._heap))
         sp = self._enter(symbol, args)
@@ -172,9 +173,10 @@ class Image:
         depth = None
         if measure:
             depth = len(self.read(self._heap, sp - self._heap).lstrip(bytes([PAINT])))
+        executed, blocks = counted or (None, ())
         if self.cpu == "atmega328p":
-            return Call(int.from_bytes(self._register(24) + self._register(25), "little", signed=True), executed, depth)
-        return Call(int.from_bytes(self._register(0), "little", signed=True), executed, depth)
+            return Call(int.from_bytes(self._register(24) + self._register(25), "little", signed=True), executed, depth, blocks)
+        return Call(int.from_bytes(self._register(0), "little", signed=True), executed, depth, blocks)
 
     def _enter(self, symbol: str, args: Sequence[int]) -> int:
         """Registers and stack as a caller leaves them; the stack pointer."""
@@ -200,28 +202,40 @@ class Image:
         self._set(15, at, 4)
         return sp
 
-    def _count(self, symbol: str, args: Sequence[int]) -> int | None:
-        """The instructions of a call: what QEMU counts with it, less what it counts without, each from the same memory."""
+    def _count(self, symbol: str, args: Sequence[int]) -> tuple[int, tuple[Block, ...]] | None:
+        """The instructions of a call and its blocks: what QEMU counts with it, less what it counts without, each from the same memory."""
         library = _counter()
         if library is None:
             return None
         low = self._machine.ram[0]
-        memory, counted = self.read(low, self._heap - low), []
-        for called in (True, False):
+        memory, counted = self.read(low, self._heap - low), dict[tuple[int, ...], list[int]]()
+        for sign in (1, -1):
             with tempfile.TemporaryDirectory(prefix="labc-count-", ignore_cleanup_errors=True) as name:
                 out = Path(name, "count")
                 other = Image(self._elf, self.cpu, ["-plugin", f"{library},out={out}", "-d", "plugin", "-D", os.devnull])
                 other.write(low, memory)
                 other._enter(symbol, args)
-                if called:
+                if sign > 0:
                     other._run(symbol, SECONDS)
                 other._send("k")
                 other._process.wait(_STEP_S)
                 other.close()
                 if not out.exists():  # this QEMU takes no plugins
                     return None
-                counted.append(int(out.read_text()))
-        return counted[0] - counted[1]
+                for line in out.read_text().splitlines():
+                    numbers = [int(word) for word in line.split()]
+                    times = counted.setdefault(tuple(numbers[:3]), [0, 0, 0])
+                    times[:] = [had + sign * more for had, more in zip(times, numbers[3:], strict=True)]
+        run = {block: times for block, times in counted.items() if times[0]}
+        blocks = tuple(self._block(address, last, *times) for (address, last, _), times in run.items())
+        return sum(n * times[0] for (_, _, n), times in run.items()), blocks
+
+    def _block(self, address: int, last: int, executed: int, near: int, far: int) -> Block:
+        """The block whose last instruction is at `last`, behind which by 2 and by 4 bytes it went on as often as said."""
+        part = next(s for s in self._segments if s.address <= last < s.address + len(s.data))
+        code, at = part.data[address - part.address : last - part.address + 4], last - address
+        size = decode.instructions(code[at:], decode.UNITS[CORES[self.cpu].target])[0].size
+        return Block(address, code[: at + size], executed, near if size == 2 else far)
 
     def _register(self, number: int) -> bytes:
         return bytes.fromhex(self._ask(f"p{number:x}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from labc import cycles
 from labc.bench import Bench, Timing
 from labc.check import Verdict
 from labc.check.kernels import Matrix
@@ -71,6 +72,8 @@ class Checked:
     chip: ChipCost | None = None
     timing: Timing | None = None
     levels: tuple[LevelCost, ...] = ()
+    clock_mhz: float | None = None
+    estimated_ms: tuple[float, float] | None = None  # of one inference at that clock, least and most
 
     @property
     def failed(self) -> bool:
@@ -101,6 +104,13 @@ class Benched:
 def rows(model: Model) -> list[LayerRow]:
     """One row per layer of the file, buildable or not."""
     return [_row(model.graph, node) for node in model.graph.nodes]
+
+
+def estimated_ms(chip: ChipCost | None, clock_mhz: float | None) -> tuple[float, float] | None:
+    """The estimated time of one inference, least and most; None where there is no estimate or no clock."""
+    if chip is None or chip.cycles is None or clock_mhz is None:
+        return None
+    return chip.cycles.least / clock_mhz / 1e3, chip.cycles.most / clock_mhz / 1e3
 
 
 def float_bytes(graph: Graph) -> int:
@@ -238,10 +248,30 @@ def costs(checked: Checked) -> list[tuple[str, str]]:
         counted = f"{chip.instructions:,} per inference (run), {chip.predict_instructions:,} (predict)" if chip.instructions else ""
         lines.append(("instructions", counted or "not counted here: no compiler makes QEMU's counter"))
         lines += [("  by layer", ", ".join(f"{layer} {count:,}" for layer, count in chip.layers))] if chip.layers else []
+        lines += _estimates(chip, checked.clock_mhz)
     if timing:
         lines.append(
             ("time", f"{timing.median_ns:,.0f} ns per inference, 90 % of samples in {timing.low_ns:,.0f} to {timing.high_ns:,.0f}")
         )
+    return lines
+
+
+def _estimates(chip: ChipCost, clock_mhz: float | None) -> list[tuple[str, str]]:
+    """The estimate as lines of `costs`: a time where there is a clock, else cycles; or why there is none."""
+    if chip.cycles is None:
+        return [("estimated time", f"no estimate: {chip.no_cycles}")]
+    least, most, source = chip.cycles.least, chip.cycles.most, chip.cycles.source
+
+    def text(least: float, most: float) -> str:
+        return cycles.number(least, most) if clock_mhz is None else cycles.time(least, most, clock_mhz)
+
+    label = f"estimate, zero wait states; {source}"
+    if clock_mhz is None:
+        lines = [("estimated cycles", f"≈ {text(least, most)} per inference ({label})")]
+    else:
+        lines = [("estimated time", f"≈ {text(least, most)} at {clock_mhz:g} MHz ({cycles.number(least, most)} cycles; {label})")]
+    if chip.layer_cycles:
+        lines.append(("  by layer", ", ".join(f"{layer} {text(low, high)}" for layer, low, high in chip.layer_cycles)))
     return lines
 
 

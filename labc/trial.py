@@ -90,6 +90,7 @@ def check(
     compiled = made_ready.compiled
     made = plan.fits(planned(compiled, wanted))
     where = wanted.name if board is None else boards.find(board).name
+    clock = None if board is None else boards.find(board).clock_mhz
     tried = try_out(made_ready, made, tools, where, timed=timed, every_layer=every_layer, progress=progress)
     return report.Checked(
         model=str(path),
@@ -109,6 +110,8 @@ def check(
         verdicts=(*made_ready.verdicts, *tried.verdicts),
         chip=tried.chip,
         timing=tried.timing,
+        clock_mhz=clock,
+        estimated_ms=report.estimated_ms(tried.chip, clock),
         levels=tuple(
             report.LevelCost(level.name, level.isas, made.level_bytes(level), made.saved_bytes(level))
             for level in (made.levels if made.dispatched else ())
@@ -184,7 +187,8 @@ def try_out(
             if every_layer or wanted.cpu not in remote.MACHINES:  # there each count starts two emulators
                 source = work / "steps.c"
                 source.write_text(emit.layer_steps(made, made.levels[0]))
-                cost = replace(cost, layers=count_layers(folder, made, tools, source, x[-1].reshape(-1)))
+                counts, cycles = count_layers(folder, made, tools, source, x[-1].reshape(-1))
+                cost = replace(cost, layers=counts, layer_cycles=cycles)
             verdicts += fit(made, cost, where)
     return Tried(tuple(verdicts), cost, timing)
 

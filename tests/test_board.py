@@ -11,7 +11,7 @@ import zoo
 import zoo_images
 from here import not_run_here
 
-from labc import board, boards, driver, elf, errors, machines, remote, toolchain, trial
+from labc import board, boards, decode, driver, elf, errors, machines, remote, toolchain, trial
 from labc import target as targets
 from labc.cli import main
 from labc.emulator import Image
@@ -198,6 +198,7 @@ def test_qemu_counts_as_unicorn_does(tmp_path: Path) -> None:
     assert found[0].result == found[1].result == 2500
     assert found[0].stack_bytes == found[1].stack_bytes
     assert found[1].instructions in (None, found[0].instructions)  # None: no compiler for QEMU's plugin here
+    assert not found[1].blocks or decode.tally(found[1].blocks, "thumb") == decode.tally(found[0].blocks, "thumb")
     with pytest.raises(LabcError, match=r"peek: .*(HardFault|BusFault)"):
         remote.Image(image, "cortex-m55").call("peek", 0x5000_0000)
     with pytest.raises(LabcError, match=r"hang: .*no end after 0\.2 s"):

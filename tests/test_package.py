@@ -27,6 +27,7 @@ def test_the_wheel_compiles_a_network(digits_like: Path, tmp_path: Path) -> None
         "labc/runtime/scalar.c",
         "labc/runtime/image/cortexm.ld",
         "labc/boards/arduino-uno.toml",
+        "labc/boards/cores/cortex-m0.toml",
         "labc/LICENSE",
         "labc/templates/package/main.c.j2",
     ):

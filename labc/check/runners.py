@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labc import elf, emulator, machines, toolchain, wasm
+from labc import cycles, elf, emulator, machines, toolchain, wasm
 from labc.ir.core import Array
 from labc.library import Library
 from labc.linked import link
@@ -52,6 +52,9 @@ class ChipCost:
     predict_instructions: int | None
     self_test: int = 0  # flash that calling NAME_self_test takes besides, its golden vectors included
     layers: tuple[tuple[str, int], ...] = ()  # executed instructions of each step of NAME_run, where they were counted
+    cycles: cycles.Estimate | None = None  # of one NAME_run
+    no_cycles: str = ""  # why there is no such estimate
+    layer_cycles: tuple[tuple[str, float, float], ...] = ()  # least and most of each step, where there is one
 
 
 class ChipRunner:
@@ -99,6 +102,7 @@ class ChipRunner:
         run = self.image.call(f"{self.name}_run", self._input, self._output, self._arena, measure=True)
         predict = self.image.call(f"{self.name}_predict", self._input, self._arena, measure=True)
         stack = max(run.stack_bytes or 0, predict.stack_bytes or 0)
+        estimate = cycles.of(run.blocks, self.made.target.cpu or "")
         return ChipCost(
             flash=sections["flash"] - sections["image"],
             ram=self.made.arena_bytes + stack + sections["ram"],
@@ -107,6 +111,8 @@ class ChipRunner:
             instructions=run.instructions,
             predict_instructions=predict.instructions,
             self_test=sections["self_test"],
+            cycles=None if isinstance(estimate, str) else estimate,
+            no_cycles=estimate if isinstance(estimate, str) else "",
         )
 
     def _expect_zero(self, code: int) -> None:
@@ -125,9 +131,11 @@ def chip(folder: Path, made: Plan, tools: toolchain.Toolchain, work: Path) -> tu
     return ChipRunner(machines.load(whole, cpu), made), sections | {"self_test": measure(whole)["flash"] - sections["flash"]}
 
 
-def count_layers(folder: Path, made: Plan, tools: toolchain.Toolchain, source: Path, x: Array) -> tuple[tuple[str, int], ...]:
-    """Executed instructions of each step of one inference on `x` [size], in order, by the functions labc_step_K of `source`; none where
-    the emulator cannot count."""
+def count_layers(
+    folder: Path, made: Plan, tools: toolchain.Toolchain, source: Path, x: Array
+) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, float, float], ...]]:
+    """Executed instructions, and least and most cycles, of each step of one inference on `x` [size], in order, by the functions
+    labc_step_K of `source`; none where the emulator cannot count, or there is no estimate."""
     work, steps = source.parent, made.levels[0].steps[:-1]
     objects = toolchain.compile_objects(tools, made.target, [source], [folder / "src", folder / "include"], work / "steps-objects")
     names = [f"labc_step_{k}" for k in range(len(steps))]
@@ -135,5 +143,9 @@ def count_layers(folder: Path, made: Plan, tools: toolchain.Toolchain, source: P
     given, output = image.alloc(made.input_size, 1), image.alloc(4 * made.output_size, 4)
     arena = image.alloc(made.arena_bytes, made.arena_align)
     image.write(given, np.ascontiguousarray(x).tobytes())
-    counts = [image.call(name, given, output, arena, measure=True).instructions for name in names]
-    return tuple((step.layer, count) for step, count in zip(steps, counts, strict=True) if count is not None)
+    calls = [(step.layer, image.call(name, given, output, arena, measure=True)) for step, name in zip(steps, names, strict=True)]
+    estimates = [(layer, cycles.of(call.blocks, made.target.cpu or "")) for layer, call in calls]
+    return (
+        tuple((layer, call.instructions) for layer, call in calls if call.instructions is not None),
+        tuple((layer, one.least, one.most) for layer, one in estimates if not isinstance(one, str)),
+    )
