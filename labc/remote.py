@@ -66,10 +66,12 @@ MACHINES = {
     # ATmega328P data sheet, "AVR Memories". Debuggers see data 8 MiB on.
     "atmega328p": Machine("qemu-system-avr", ("-M", "uno", *_QUIET, "-bios"), 32 << 10, (0x100, 0x900), 0x80_0000, "qemu-system-misc"),
 }
+FENCED: dict[str, tuple[int, ...]] = {}  # where a page is that cannot be touched, above 128 KiB that an image does not use: see runtime/image/riscv.c
 # QEMU, hw/riscv/virt.c: memory starts at 0x8000_0000; runtime/image/riscv.ld divides it.
 for _cpu, _bits, _model in (("rv32imac_zbb", 32, "rv32,zbb=true"), ("rv64gc_zbb", 64, "rv64,zbb=true")):
     _options = ("-M", "virt", "-cpu", _model, *_QUIET, "-bios", "none", "-kernel")
     _ram = (0x8040_0000, 0x8050_0000)
+    FENCED[_cpu] = tuple(_ram[1] + i * (128 << 10) for i in range(1, 9))
     MACHINES[_cpu] = Machine(f"qemu-system-riscv{_bits}", _options, _ram[0], _ram, 0, "qemu-system-misc", _bits // 8)
 
 
