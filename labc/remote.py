@@ -66,7 +66,9 @@ MACHINES = {
     # ATmega328P data sheet, "AVR Memories". Debuggers see data 8 MiB on.
     "atmega328p": Machine("qemu-system-avr", ("-M", "uno", *_QUIET, "-bios"), 32 << 10, (0x100, 0x900), 0x80_0000, "qemu-system-misc"),
 }
-FENCED: dict[str, tuple[int, ...]] = {}  # where a page is that cannot be touched, above 128 KiB that an image does not use: see runtime/image/riscv.c
+FENCED: dict[
+    str, tuple[int, ...]
+] = {}  # where a page is that cannot be touched, above 128 KiB that an image does not use: see runtime/image/riscv.c
 # QEMU, hw/riscv/virt.c: memory starts at 0x8000_0000; runtime/image/riscv.ld divides it.
 for _cpu, _bits, _model in (("rv32imac_zbb", 32, "rv32,zbb=true"), ("rv64gc_zbb", 64, "rv64,zbb=true")):
     _options = ("-M", "virt", "-cpu", _model, *_QUIET, "-bios", "none", "-kernel")
@@ -118,7 +120,9 @@ class Image:
             self._main = main.address
             if self._ask(f"Z0,{self._main:x},2") != "OK":
                 raise LabcError(f"emulator: {self._machine.program} sets no breakpoint; install one of version 7 or later")
-            if not self._machine.data and not self._machine.slot:  # a stack to start with: the vector table's is that of a chip with more memory
+            if (
+                not self._machine.data and not self._machine.slot
+            ):  # a stack to start with: the vector table's is that of a chip with more memory
                 self._set(13, high, 4)
             self._run("main", SECONDS)
         except BaseException:
