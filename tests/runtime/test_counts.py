@@ -312,6 +312,9 @@ ZBB = {
         on_zbb("sign_matvec_threshold", "zbb32", 250, 10, 0.2484, 0.2704),
         on_zbb("sign_matvec_sums", "zbb32", 512, 512, 0.1415, 0.1434),
         on_zbb("sign_matvec_sums", "zbb32", 256, 10, 0.2340, 0.2422),
+        on_zbb("byte_matvec_threshold", "zbb32", 512, 512, 1.0715, 1.0595),
+        on_zbb("byte_matvec_sums", "zbb32", 512, 512, 1.0476, 1.0383),
+        on_zbb("byte_matvec_requantize", "zbb32", 64, 256, 2.1249, 2.0934),
         on_zbb("sign_conv_threshold", "zbb32", 64, 64, 0.1263, 0.1262),
         on_zbb("sign_conv_threshold", "zbb32", 128, 128, 0.1136, 0.1136),
         on_zbb("sign_conv_threshold", "zbb32", 32, 32, 0.1594, 0.1584),
@@ -324,6 +327,9 @@ ZBB = {
         on_zbb("sign_matvec_threshold", "zbb64", 250, 10, 0.2004, 0.2216),
         on_zbb("sign_matvec_sums", "zbb64", 512, 512, 0.0752, 0.0761),
         on_zbb("sign_matvec_sums", "zbb64", 256, 10, 0.1902, 0.1906),
+        on_zbb("byte_matvec_threshold", "zbb64", 512, 512, 0.6045, 0.5833),
+        on_zbb("byte_matvec_sums", "zbb64", 512, 512, 0.5729, 0.5616),
+        on_zbb("byte_matvec_requantize", "zbb64", 64, 256, 1.4037, 1.3486),
         on_zbb("sign_conv_threshold", "zbb64", 64, 64, 0.0755, 0.0742),
         on_zbb("sign_conv_threshold", "zbb64", 128, 128, 0.0624, 0.0617),
         on_zbb("sign_conv_threshold", "zbb64", 32, 32, 0.1688, 0.1640),
@@ -346,19 +352,18 @@ def test_on_riscv_with_zbb(image: Any, cpu: str, tool: Toolchain) -> None:
         pixels, taps = (row.size**2, 9) if isinstance(row, Layer) else (1, 1)
         shape = (row.rows, taps, row.inputs) if taps > 1 else (row.rows, row.inputs)
         nbytes = {
-            "x": 4 * pixels * -(-row.inputs // 32),
+            "x": row.inputs if row.kernel.startswith("byte") else 4 * pixels * -(-row.inputs // 32),
             "w": pack(np.ones(shape, np.int8), kernel).nbytes,
             "y": 4 * pixels * row.rows,
-            "limits": 4 * row.rows,
             "scratch": kernel.scratch_bytes(inputs=taps * row.inputs, rows=row.rows, channels=row.inputs, taps=taps),
             "window": 52,
         }
-        arguments = []
+        scalars, arguments = {"inputs": row.inputs, "rows": row.rows, "offset": 128, "shift": 20}, []
         for parameter in table.ops[kernel.op].parameters:
-            if parameter.name in ("inputs", "rows"):
-                arguments.append({"inputs": row.inputs, "rows": row.rows}[parameter.name])
+            if parameter.name in scalars:
+                arguments.append(scalars[parameter.name])
                 continue
-            arguments.append(run.alloc(nbytes[parameter.name]))
+            arguments.append(run.alloc(nbytes.get(parameter.name, 8 * row.rows)))
             if isinstance(row, Layer) and parameter.name == "window":
                 run.write(arguments[-1], np.array(row.window, np.uint32).tobytes())
         instructions = run.call(kernel.function, *arguments, measure=True).instructions
