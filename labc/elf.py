@@ -9,7 +9,8 @@ from pathlib import Path
 from labc.errors import NOT_HERE, LabcError
 
 LARGEST = 64 << 20  # bytes of an ELF file, and of what it loads
-IMAGE_END = 0x4000_0000  # ARMv7-M ARM B3.1: code and SRAM lie below, peripherals follow
+# Where an image may lie: code and SRAM of ARMv7-M ARM B3.1, or the memory of QEMU's RISC-V machine "virt".
+PLACES = ((0, 0x4000_0000), (0x8000_0000, 0x8800_0000))
 # Magic, 32 or 64 bits, byte order; then type executable, and machine: Arm, AArch64, RISC-V of both widths, AVR, big-endian MIPS
 # (System V ABI, "ELF Header", and its supplements).
 _HEADS = {
@@ -104,7 +105,9 @@ def _parse(data: bytes) -> Elf:
         start, stored, size = part["p_offset"], part["p_filesz"], part["p_memsz"]
         if stored > size or start + stored > len(data):
             raise LabcError("a segment ends after the file does")
-        if max(part["p_vaddr"], part["p_paddr"]) + size > IMAGE_END or sum(s.size for s in segments) + size > LARGEST:
+        at = (part["p_vaddr"], part["p_paddr"])
+        placed = any(low <= min(at) and max(at) + size <= high for low, high in PLACES)
+        if not placed or sum(s.size for s in segments) + size > LARGEST:
             raise LabcError(f"a segment of {size} bytes at {part['p_vaddr']:#x} does not lie in an image's code and RAM")
         if size:
             segments.append(Segment(part["p_vaddr"], part["p_paddr"], size, data[start : start + stored], bool(part["p_flags"] & 2)))

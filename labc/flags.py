@@ -30,7 +30,9 @@ _CORES: dict[str, tuple[str, str | None, str | None]] = {
     "cortex-a72": ("cortex_a72", "neon", None),
     "rv32imac": ("generic_rv32+m+a+c", None, None),
     "rv32imc": ("generic_rv32+m+c", None, None),
+    "rv32imac_zbb": ("generic_rv32+m+a+c+zbb", None, None),
     "rv64gc": ("generic_rv64+m+a+c", "f+d", None),
+    "rv64gc_zbb": ("generic_rv64+m+a+c+zbb", "f+d", None),
     "wasm32-simd128": ("generic", "simd128", None),
     "wasm32": ("generic", "", None),
     "atmega328p": ("atmega328p", None, None),
@@ -100,7 +102,7 @@ def machine_flags(toolchain: Toolchain, target: Target) -> tuple[str, ...]:
         raise LabcError(f"{target.name}: {target.cpu} is built for with the hard float ABI only; use that")
     if toolchain.family == "zig":  # its cores have no FPU until one is named
         machine = _ZIG_MACHINES.get(kind, "thumb-freestanding-eabihf" if hard else "thumb-freestanding-eabi")
-        more = {"mips": ("-msoft-float", *_MIPS), "riscv64": ("-mabi=lp64d",)}.get(kind, ())
+        more = {"mips": ("-msoft-float", *_MIPS), "riscv64": ("-mabi=lp64d", "-mcmodel=medany")}.get(kind, ())
         return ("-target", machine, f"-mcpu={zig_cpu}" + (f"+{zig_fpu}" if hard and zig_fpu else ""), *more)
     match kind:
         case "aarch64":

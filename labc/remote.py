@@ -30,6 +30,9 @@ from labc.target import CORES, TARGETS
 
 SECONDS = 60.0  # for one call, unless it says otherwise
 _STEP_S = 30.0  # for everything that is no call
+# What runtime/image says by its exit code: ARMv7-M ARM, B1.5.2; RISC-V Privileged ISA, mcause.
+_EXCEPTIONS = {2: "NMI", 3: "HardFault", 4: "MemManage", 5: "BusFault", 6: "UsageFault"}
+_TRAPS = {1: "instruction access fault", 2: "illegal instruction", 3: "breakpoint", 5: "load access fault", 7: "store access fault"}
 _PACKET = 1000  # bytes of memory in one packet; QEMU takes 4096 characters
 
 
@@ -37,8 +40,8 @@ _PACKET = 1000  # bytes of memory in one packet; QEMU takes 4096 characters
 class Machine:
     """A machine of QEMU's.
 
-    `code` is how many bytes of code it holds, from address 0 on, `ram` where its memory starts and ends, `data` what the debugger adds to
-    an address of data.
+    `code` is where its code ends, `ram` where its memory starts and ends, `data` what the debugger adds to an address of data. `slot`: of
+    RISC-V, the bytes of a register.
     """
 
     program: str
@@ -47,6 +50,7 @@ class Machine:
     ram: tuple[int, int]
     data: int
     package: str
+    slot: int = 0
 
 
 _QUIET = ("-display", "none", "-monitor", "none", "-serial", "none")
@@ -63,6 +67,15 @@ MACHINES = {
     # ATmega328P data sheet, "AVR Memories". Debuggers see data 8 MiB on.
     "atmega328p": Machine("qemu-system-avr", ("-M", "uno", *_QUIET, "-bios"), 32 << 10, (0x100, 0x900), 0x80_0000, "qemu-system-misc"),
 }
+FENCED: dict[
+    str, tuple[int, ...]
+] = {}  # where a page is that cannot be touched, above 128 KiB that an image does not use: see runtime/image/riscv.c
+# QEMU, hw/riscv/virt.c: memory starts at 0x8000_0000; runtime/image/riscv.ld divides it.
+for _cpu, _bits, _model in (("rv32imac_zbb", 32, "rv32,zbb=true"), ("rv64gc_zbb", 64, "rv64,zbb=true")):
+    _options = ("-M", "virt", "-cpu", _model, *_QUIET, "-bios", "none", "-kernel")
+    _ram = (0x8040_0000, 0x8050_0000)
+    FENCED[_cpu] = tuple(_ram[1] + i * (128 << 10) for i in range(1, 9))
+    MACHINES[_cpu] = Machine(f"qemu-system-riscv{_bits}", _options, _ram[0], _ram, 0, "qemu-system-misc", _bits // 8)
 
 
 def available(cpu: str) -> str | None:
@@ -108,7 +121,9 @@ class Image:
             self._main = main.address
             if self._ask(f"Z0,{self._main:x},2") != "OK":
                 raise LabcError(f"emulator: {self._machine.program} sets no breakpoint; install one of version 7 or later")
-            if not self._machine.data:  # a stack to start with: the vector table's is that of a chip with more memory
+            if (
+                not self._machine.data and not self._machine.slot
+            ):  # a stack to start with: the vector table's is that of a chip with more memory
                 self._set(13, high, 4)
             self._run("main", SECONDS)
         except BaseException:
@@ -176,7 +191,8 @@ class Image:
         executed, blocks = counted or (None, ())
         if self.cpu == "atmega328p":
             return Call(int.from_bytes(self._register(24) + self._register(25), "little", signed=True), executed, depth, blocks)
-        return Call(int.from_bytes(self._register(0), "little", signed=True), executed, depth, blocks)
+        result = self._register(10 if self._machine.slot else 0)[:4]
+        return Call(int.from_bytes(result, "little", signed=True), executed, depth, blocks)
 
     def _enter(self, symbol: str, args: Sequence[int]) -> int:
         """Registers and stack as a caller leaves them; the stack pointer."""
@@ -192,6 +208,16 @@ class Image:
             self._set(33, sp, 2)
             self._set(34, at, 4)
             return sp + 1
+        if slot := self._machine.slot:  # RISC-V ELF psABI, "Integer Calling Convention"
+            words = [arg % (1 << 8 * slot) for arg in args]
+            sp = self._end - -(-slot * max(len(args) - 8, 0) // 16) * 16
+            for i, word in enumerate(words[:8]):
+                self._set(10 + i, word, slot)
+            for i, word in enumerate(words[8:]):
+                self.write(sp + slot * i, word.to_bytes(slot, "little"))
+            for register, value in ((1, self._main), (2, sp), (32, at)):
+                self._set(register, value, slot)
+            return sp
         sp = self._end - -(-4 * max(len(args) - 4, 0) // 8) * 8  # AAPCS32
         for i, arg in enumerate(args[:4]):
             self._set(i, arg & 0xFFFF_FFFF, 4)
@@ -255,7 +281,8 @@ class Image:
         if answer[:1] not in ("T", "S") or answer[1:3] != "05":
             code = re.fullmatch(r"W([0-9a-f]+).*", answer)
             number = int(code[1], 16) - 240 if code else 0
-            kind = {2: "NMI", 3: "HardFault", 4: "MemManage", 5: "BusFault", 6: "UsageFault"}.get(number, f"exception {number}")
+            names = _TRAPS if self._machine.slot else _EXCEPTIONS
+            kind = names.get(number, f"exception {number}")
             raise EmulatorFault(symbol, 0, "unknown", kind if code else f"the emulator answered {answer!r}")
 
     def _ask(self, words: str) -> str:

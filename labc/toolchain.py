@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -66,6 +67,9 @@ _INSTALL = {
     "avr": "avr-gcc (Debian, Ubuntu: apt install gcc-avr avr-libc)",
     "mips": "mips-linux-gnu-gcc (Debian, Ubuntu: apt install gcc-mips-linux-gnu)",
 }
+
+# RISC-V cores that unicorn lacks.
+_BOARDS_OF_QEMU = ("rv32imac_zbb", "rv64gc_zbb")
 
 # What compilers take from the environment and put into, or look up for, their output (GCC manual, "Environment Variables").
 _UNWANTED = re.compile(
@@ -270,10 +274,12 @@ def link_plugin(toolchain: Toolchain, target: Target, source: Path, out: Path) -
 def image_files(target: Target) -> tuple[list[Path], Path | None]:
     """The sources that every image for `target` needs, to be compiled with its others, and the linker script that goes with them.
 
-    A Cortex-M image starts by itself, and so does one for AVR, by its C library's start-up code and linker script. The functions of
-    others are called from outside, by the emulator.
+    A Cortex-M image starts by itself, and so does one for RISC-V with Zbb, which runs on a board of QEMU's, and one for AVR, by its C
+    library's start-up code and linker script. The functions of others are called from outside, by the emulator.
     """
     image = folder("runtime") / "image"
+    if target.cpu in _BOARDS_OF_QEMU:
+        return [image / "riscv.c", image / "memory.c"], image / "riscv.ld"
     match kind_of(target):
         case "cortex-m":
             return [image / "startup.c", image / "memory.c"], image / "cortexm.ld"
@@ -295,7 +301,7 @@ def link_image(
 ) -> Path:
     """Link objects and archives into the image `out`, with its symbols, of what `entry` and the symbols in `keep` reach.
 
-    `entry`: Reset_Handler on a Cortex-M, the C library's on AVR, else the first of `keep`, unless named.
+    `entry`: the start-up code's of `image_files`, else the first of `keep`, unless named.
     No C library is used but AVR's: the compiler's own support library is. A symbol in `keep` that nothing defines is an error. The linker
     script it used, which says so, stays beside `out`. For wasm32 `out` is a module that exports the symbols in `keep`.
     """
@@ -304,13 +310,15 @@ def link_image(
     kind = kind_of(target)
     files = [str(path) for path in inputs]
     with _environment(toolchain) as env:
-        start = [*toolchain.cc, *machine_flags(toolchain, target)]
+        # gcc finds its support library by the name of -march, and has none for a core with an extension.
+        start = [*toolchain.cc, *machine_flags(toolchain, replace(target, cpu=target.cpu.partition("_")[0]))]
         if kind == "wasm32":
             exports = [f"-Wl,--export={name}" for name in keep]
             command = [*start, "-Os", "-g", *files, "-Wl,--no-entry", "-Wl,--export=__stack_pointer", *exports, "-o", str(out)]
             run([(out.name, command)], env)
             return out
-        entry = entry or {"cortex-m": "Reset_Handler", "avr": "main"}.get(kind) or keep[0]
+        kind = "virt" if target.cpu in _BOARDS_OF_QEMU else kind
+        entry = entry or {"cortex-m": "Reset_Handler", "avr": "main", "virt": "labc_image_start"}.get(kind) or keep[0]
         names = (entry, *keep)
         # Quoted: GNU ld takes a bare `add` or `bad` for a number with a radix suffix.
         externs = " ".join(f'"{name}"' for name in names)

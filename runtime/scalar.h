@@ -23,6 +23,15 @@ typedef uint64_t chunk;
 #define BYTES(value) (UINT64_C(0x0101010101010101) * (value))
 
 /* Differences of the chunk of two words that x and w point to, which are aligned to one. */
+#if defined(__riscv) /* where compilers may not load a chunk from there, and would take bytes */
+
+static inline chunk difference(const uint32_t *x, const uint32_t *w)
+{
+    return (chunk)(x[1] ^ w[1]) << 32 | (x[0] ^ w[0]);
+}
+
+#else
+
 static inline chunk difference(const uint32_t *x, const uint32_t *w)
 {
     uint64_t a, b;
@@ -30,6 +39,8 @@ static inline chunk difference(const uint32_t *x, const uint32_t *w)
     __builtin_memcpy(&b, w, sizeof b);
     return a ^ b;
 }
+
+#endif
 
 #else
 
@@ -66,9 +77,10 @@ static inline chunk larger_of_fields(chunk a, chunk b, chunk tops, uint32_t bits
 #if defined(__POPCNT__) || defined(__riscv_zbb) || defined(_ARCH_PWR7) || defined(__wasm__) || \
     (defined(__aarch64__) && defined(__ARM_NEON))
 
+/* Of 32 bits not as 64: gcc, for size, would call its library. */
 static inline uint32_t popcount(chunk v)
 {
-    return (uint32_t)__builtin_popcountll(v);
+    return (uint32_t)(sizeof v > sizeof(long) ? __builtin_popcountll(v) : __builtin_popcountl((unsigned long)v));
 }
 
 /* popcount(x ^ w) over `words` words. */

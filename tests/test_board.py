@@ -106,7 +106,7 @@ def test_a_board_implies_everything() -> None:
     assert driver.target_for("arm", cpu="m0plus").float_abi == "soft"
 
 
-@pytest.mark.parametrize("name", ["bbc-microbit", "esp32-c3", "arduino-uno", "mps3-an547"])
+@pytest.mark.parametrize("name", ["bbc-microbit", "esp32-c3", "arduino-uno", "mps3-an547", "raspberry-pi-pico-2-riscv"])
 def test_a_network_is_equal_on_a_board(name: str, net: Path) -> None:
     one = board.find(name)
     try:
@@ -167,6 +167,14 @@ def test_a_network_is_equal_on_a_target(name: str, cpu: str | None, net: Path) -
     assert [verdict.status for verdict in checked.verdicts] == ["passed"] * len(checked.verdicts), checked.verdicts
 
 
+def test_a_network_is_equal_on_riscv64_with_zbb(net: Path) -> None:
+    if reason := machines.available("rv64gc_zbb"):
+        not_run_here("a network on rv64gc_zbb", reason)
+        return
+    checked = trial.check(net, "riscv64", cpu="rv64gc_zbb", sample_count=6)
+    assert [verdict.status for verdict in checked.verdicts] == ["passed"] * len(checked.verdicts), checked.verdicts
+
+
 CODE = """
 #include <stdint.h>
 int sum(const uint8_t *x, int n);
@@ -175,6 +183,51 @@ void hang(void);
 void hang(void) { for (;;) { __asm__ volatile(""); } }
 int peek(const int *p);
 int peek(const int *p) { return *p; }
+"""
+
+
+@pytest.mark.parametrize(("name", "cpu"), [("riscv32", "rv32imac_zbb"), ("riscv64", "rv64gc_zbb")])
+def test_qemu_counts_riscv_as_unicorn_does(name: str, cpu: str, tmp_path: Path) -> None:
+    """The same image without Zbb, in the memory of QEMU's machine, on either; then what is a fault there."""
+    plain, where = targets.find(name), targets.with_core(targets.find(name), cpu)
+    if reason := remote.available(cpu):
+        not_run_here(f"QEMU's counts on {cpu}", reason)
+        return
+    tools = toolchain.find(plain)
+    start, script = toolchain.image_files(where)
+    (tmp_path / "code.c").write_text(CODE + MANY)
+    objects = toolchain.compile_objects(tools, plain, [*start, tmp_path / "code.c"], [], tmp_path)
+    names = ["sum", "hang", "peek", "many", "illegal"]
+    image = toolchain.link_image(tools, plain, objects, script, tmp_path / "code.elf", entry="labc_image_start", keep=names)
+    found = []
+    for core in (Image(image, plain.cpu or ""), remote.Image(image, cpu)):
+        at = core.alloc(100, 1)
+        core.write(at, bytes(range(100)))
+        found.append(core.call("sum", at, 100, measure=True))
+        assert core.call("many", *range(1, 8), at + 3, 9, at + 7).result == sum(range(1, 8)) + 2 * 3 + 9 + 3 * 7
+    assert found[0].result == found[1].result == 2500
+    assert found[0].stack_bytes == found[1].stack_bytes
+    assert found[1].instructions in (None, found[0].instructions)  # None: no compiler for QEMU's plugin here
+    for function, argument, reason in (
+        ("peek", 0x0800_0000, "load access fault"),
+        ("peek", remote.FENCED[cpu][7], "load access fault"),
+        ("illegal", 0, "illegal instruction"),
+    ):
+        with pytest.raises(LabcError, match=f"{function}: .*{reason}"):
+            remote.Image(image, cpu).call(function, argument)
+    assert remote.Image(image, cpu).call("peek", remote.FENCED[cpu][7] - 4).result == 0
+    with pytest.raises(LabcError, match=r"hang: .*no end after 0\.2 s"):
+        remote.Image(image, cpu).call("hang", seconds=0.2)
+
+
+MANY = """
+int many(int a, int b, int c, int d, int e, int f, int g, const uint8_t *p, int h, const uint8_t *q);
+int many(int a, int b, int c, int d, int e, int f, int g, const uint8_t *p, int h, const uint8_t *q)
+{
+    return a + b + c + d + e + f + g + 2 * *p + h + 3 * *q;
+}
+void illegal(void);
+void illegal(void) { __asm__ volatile(".4byte 0"); }
 """
 
 

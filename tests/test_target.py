@@ -98,6 +98,33 @@ def test_variants_are_spelled_for_each_family(cpu: str, float_abi: str, zig: str
     assert " ".join(toolchain.machine_flags(GCC, variant)) == gcc
 
 
+@pytest.mark.parametrize(
+    ("name", "cpu", "isa", "zig", "gcc"),
+    [
+        (
+            "riscv32",
+            "rv32imac_zbb",
+            "zbb32",
+            "-target riscv32-freestanding-none -mcpu=generic_rv32+m+a+c+zbb",
+            "-march=rv32imac_zbb -mabi=ilp32 -mcmodel=medany -msmall-data-limit=0",
+        ),
+        (
+            "riscv64",
+            "rv64gc_zbb",
+            "zbb64",
+            "-target riscv64-freestanding-none -mcpu=generic_rv64+m+a+c+zbb+f+d -mabi=lp64d -mcmodel=medany",
+            "-march=rv64gc_zbb -mabi=lp64d -mcmodel=medany -msmall-data-limit=0",
+        ),
+    ],
+)
+def test_cores_with_zbb_are_spelled_for_each_family(name: str, cpu: str, isa: str, zig: str, gcc: str) -> None:
+    row = target.with_core(target.find(name), cpu)
+    assert row.isas == (isa, "scalar")
+    assert target.find(name).isas == ("scalar",)  # a core's own are not its target's
+    assert " ".join(toolchain.machine_flags(ZIG, row)) == zig
+    assert " ".join(toolchain.machine_flags(GCC, row)) == gcc
+
+
 def test_hard_float_needs_an_fpu() -> None:
     with pytest.raises(LabcError, match="cortex-m0 has no FPU; use the soft float ABI"):
         toolchain.machine_flags(ZIG, replace(target.find("arm"), cpu="cortex-m0"))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labc import emulator, toolchain, wasm
+from labc import emulator, remote, toolchain, wasm
 from labc import kernels as tables
 from labc import machines as places
 from labc import target as targets
@@ -31,7 +31,7 @@ SOURCES = ("check_kernels", *(f"check_{name}" for name in _OPS), "support", "ima
 _CALLED = ("kernel_count", "kernel", "fault_count", "fault", "fault_stops")
 _READ = ("output_text", "output_used")
 _GIVEN = ("blocks", "block_bytes")
-# How kernels.def calls the machine of each kind of target; of others only plain C is checked.
+# How kernels.def calls the machine of each kind of target, or of a core; of others only plain C is checked.
 _MACHINES = {
     "host": toolchain.host_machine(),
     "x86-64": "x86_64",
@@ -39,6 +39,8 @@ _MACHINES = {
     "aarch64": "aarch64",
     "armv7": "arm_neon",
     "wasm32": "wasm32",
+    "rv32imac_zbb": "riscv32_zbb",
+    "rv64gc_zbb": "riscv64_zbb",
 }
 _LINE = re.compile(r"(not )?ok (\d+) - (\w+ \w+)(?:: (.+)| # SKIP not run here: (.+))")
 
@@ -56,7 +58,8 @@ class Machine:
     def isas(self) -> tuple[str, ...]:
         """Those whose rows its compiler sees, best first."""
         others = {isa for core in CORES.values() for isa in core.isas} - set(self.target.isas)
-        return tuple(isa for isa in tables.seen(_MACHINES.get(kind_of(self.target), "any")) if isa not in others)
+        seen = tables.seen(_MACHINES.get(self.target.cpu or "") or _MACHINES.get(kind_of(self.target), "any"))
+        return tuple(isa for isa in seen if isa not in others)
 
     @property
     def rows(self) -> list[str]:
@@ -121,6 +124,8 @@ def machines(target: str | None = None) -> tuple[Machine, ...]:
     found += [emulated(name, TARGETS[name]) for name in ("aarch64", "armv7", "riscv32", "riscv64")]
     found += [emulated(core, targets.with_core(TARGETS["wasm32"], core)) for core in wasm.CPUS]
     found += [emulated(name, TARGETS[name]) for name in ("avr", "mips")]
+    zbb = (("riscv32", "rv32imac_zbb"), ("riscv64", "rv64gc_zbb"))
+    found += [emulated(f"{name}-zbb", targets.with_core(TARGETS[name], core)) for name, core in zbb]
     if target is not None:
         return tuple(machine for machine in found if machine.target.name == targets.find(target).name)
     covered = toolchain.host_machine() == "x86_64"
@@ -129,7 +134,7 @@ def machines(target: str | None = None) -> tuple[Machine, ...]:
 
 def emulated(name: str, target: Target) -> Machine:
     """The machine called `name` with the core of `target`."""
-    fenced = target.cpu in emulator.CORES
+    fenced = target.cpu in (*emulator.CORES, *remote.FENCED)
     return Machine(name, target, (32 << 10 if kind_of(target) == "cortex-m" else 68 << 10) if fenced else 0)
 
 
@@ -247,7 +252,10 @@ def _core(elf: bytes, machine: Machine) -> places.Core:
     """A core with the image, and the blocks it is given, where it is: each ends at a page that cannot be touched."""
     core = places.load(elf, machine.target.cpu or "")
     if machine.block_bytes:
-        blocks = [core.alloc(machine.block_bytes, 128) for _ in range(BLOCKS)]
+        if isinstance(core, remote.Image):
+            blocks = [fence - machine.block_bytes for fence in remote.FENCED[core.cpu]]
+        else:
+            blocks = [core.alloc(machine.block_bytes, 128) for _ in range(BLOCKS)]
         pointer, order = "Q" if kind_of(machine.target) in ("aarch64", "riscv64") else "I", _order(machine)
         core.write(core.symbols["labc_check_blocks"].address, struct.pack(f"{order}{BLOCKS}{pointer}", *blocks))
         core.write(core.symbols["labc_check_block_bytes"].address, struct.pack(f"{order}I", machine.block_bytes))

@@ -21,7 +21,7 @@ import pytest
 from building import CORTEX_M, CORTEX_M_KERNELS, HOST, RUNTIME, compilers, cortex_m_compilers, host_compilers, named
 from here import not_run_here
 
-from labc import kernels, toolchain, wasm
+from labc import kernels, remote, toolchain, wasm
 from labc.emulator import Image
 from labc.machines import Core
 from labc.plan.layout import pack
@@ -355,6 +355,82 @@ def test_layers_on_an_emulated_core(image: Any, core: str, tool: Toolchain) -> N
         instructions = run.call(kernel.function, *arguments, measure=True).instructions
         assert instructions is not None
         row.judge(instructions / pixels / inputs / row.rows, tool)
+
+
+def on_zbb(op: str, isa: str, inputs: int, rows: int, gcc: float, zig: float, promised: float | None = None) -> Row:
+    """A row of the compilers for RISC-V; the two of GNU differ by less than the slack. Convolutions are over 8x8 pixels."""
+    measured = {"riscv64-unknown-elf-gcc-12.2.0": gcc, "riscv64-linux-gnu-gcc-12.2.0": gcc, "zig-0.17.1": zig}
+    make = Layer if "conv" in op else Row
+    return make(f"{op} {isa}", inputs, rows, promised, measured)
+
+
+ZBB = {
+    "rv32imac_zbb": [
+        on_zbb("sign_matvec_threshold", "zbb32", 512, 512, 0.1431, 0.1448),
+        on_zbb("sign_matvec_threshold", "zbb32", 64, 64, 0.2334, 0.2327),
+        on_zbb("sign_matvec_threshold", "zbb32", 2048, 512, 0.1354, 0.1373),
+        on_zbb("sign_matvec_threshold", "zbb32", 250, 10, 0.2484, 0.2704),
+        on_zbb("sign_matvec_sums", "zbb32", 512, 512, 0.1415, 0.1434),
+        on_zbb("sign_matvec_sums", "zbb32", 256, 10, 0.2340, 0.2422),
+        on_zbb("byte_matvec_threshold", "zbb32", 512, 512, 1.0715, 1.0595),
+        on_zbb("byte_matvec_sums", "zbb32", 512, 512, 1.0476, 1.0383),
+        on_zbb("byte_matvec_requantize", "zbb32", 64, 256, 2.1249, 2.0934),
+        on_zbb("sign_conv_threshold", "zbb32", 64, 64, 0.1263, 0.1262),
+        on_zbb("sign_conv_threshold", "zbb32", 128, 128, 0.1136, 0.1136),
+        on_zbb("sign_conv_threshold", "zbb32", 32, 32, 0.1594, 0.1584),
+        on_zbb("sign_conv_sums", "zbb32", 64, 64, 0.1231, 0.1214),
+    ],
+    "rv64gc_zbb": [
+        on_zbb("sign_matvec_threshold", "zbb64", 512, 512, 0.0769, 0.0775),
+        on_zbb("sign_matvec_threshold", "zbb64", 64, 64, 0.1689, 0.1663),
+        on_zbb("sign_matvec_threshold", "zbb64", 2048, 512, 0.0690, 0.0699),
+        on_zbb("sign_matvec_threshold", "zbb64", 250, 10, 0.2004, 0.2216),
+        on_zbb("sign_matvec_sums", "zbb64", 512, 512, 0.0752, 0.0761),
+        on_zbb("sign_matvec_sums", "zbb64", 256, 10, 0.1902, 0.1906),
+        on_zbb("byte_matvec_threshold", "zbb64", 512, 512, 0.6045, 0.5833),
+        on_zbb("byte_matvec_sums", "zbb64", 512, 512, 0.5729, 0.5616),
+        on_zbb("byte_matvec_requantize", "zbb64", 64, 256, 1.4037, 1.3486),
+        on_zbb("sign_conv_threshold", "zbb64", 64, 64, 0.0755, 0.0742),
+        on_zbb("sign_conv_threshold", "zbb64", 128, 128, 0.0624, 0.0617),
+        on_zbb("sign_conv_threshold", "zbb64", 32, 32, 0.1688, 0.1640),
+        on_zbb("sign_conv_sums", "zbb64", 64, 64, 0.0719, 0.0696),
+    ],
+}
+ZBB_PLACES = [(cpu, tool) for cpu, bits in zip(ZBB, (32, 64), strict=True) for tool in compilers(with_core(TARGETS[f"riscv{bits}"], cpu))]
+
+
+@pytest.mark.parametrize(("cpu", "tool"), ZBB_PLACES, ids=lambda v: v if isinstance(v, str) else named(v))
+def test_on_riscv_with_zbb(image: Any, cpu: str, tool: Toolchain) -> None:
+    if reason := remote.available(cpu):
+        not_run_here(f"instructions on {cpu}", reason)
+        return
+    table, target = kernels.table(), with_core(TARGETS["riscv32" if cpu.startswith("rv32") else "riscv64"], cpu)
+    used = [(row, table.kernels[row.kernel.split()[0], row.kernel.split()[1]]) for row in ZBB[cpu]]
+    sources = [RUNTIME / file for file in kernels.sources(target.isas[0])]
+    run = remote.Image(image(target, tool, sources, sorted({kernel.function for _, kernel in used})), cpu)
+    for row, kernel in used:
+        pixels, taps = (row.size**2, 9) if isinstance(row, Layer) else (1, 1)
+        shape = (row.rows, taps, row.inputs) if taps > 1 else (row.rows, row.inputs)
+        nbytes = {
+            "x": row.inputs if row.kernel.startswith("byte") else 4 * pixels * -(-row.inputs // 32),
+            "w": pack(np.ones(shape, np.int8), kernel).nbytes,
+            "y": 4 * pixels * row.rows,
+            "scratch": kernel.scratch_bytes(inputs=taps * row.inputs, rows=row.rows, channels=row.inputs, taps=taps),
+            "window": 52,
+        }
+        scalars, arguments = {"inputs": row.inputs, "rows": row.rows, "offset": 128, "shift": 20}, []
+        for parameter in table.ops[kernel.op].parameters:
+            if parameter.name in scalars:
+                arguments.append(scalars[parameter.name])
+                continue
+            arguments.append(run.alloc(nbytes.get(parameter.name, 8 * row.rows)))
+            if isinstance(row, Layer) and parameter.name == "window":
+                run.write(arguments[-1], np.array(row.window, np.uint32).tobytes())
+        instructions = run.call(kernel.function, *arguments, measure=True).instructions
+        if instructions is None:
+            not_run_here(f"instructions on {cpu}", "no compiler for QEMU's plugin, or a QEMU that takes none")
+            return
+        row.judge(instructions / pixels / taps / row.inputs / row.rows, tool)
 
 
 DRIVER = """

@@ -62,6 +62,26 @@ def lacking(text: str, *features: str) -> None:
             assert verdict.status == "passed", verdict
 
 
+@pytest.mark.parametrize("bits", [32, 64])
+def test_the_kernels_for_zbb_under_sanitizers(bits: int, tmp_path: Path) -> None:
+    """They are C but for the name of cpop: with the macros of a compiler for RISC-V they run here, where every access is looked at."""
+    if sys.byteorder != "little" or sys.platform == "win32":
+        not_run_here(f"kernels for Zbb, {bits} bits, under sanitizers", "this machine has another byte order, or no such sanitizers")
+        return
+    flags = ["-D__riscv_zbb", f"-D__riscv_xlen={bits}"]
+    kernels_of = [RUNTIME / file for file in kernels.sources(f"zbb{bits}")]
+    tool = toolchain.find(HOST)
+    sources = [*HERE.sources, CHECK / "fence_mmap.c", CHECK / "host_main.c"]
+    objects = toolchain.compile_objects(tool, HOST, sources, [], tmp_path, flags)
+    objects += toolchain.compile_objects(tool, HOST, kernels_of, [], tmp_path / "zbb", [*flags, *SANITIZERS])
+    status, text = run(toolchain.link_program(tool, HOST, objects, tmp_path / "check", SANITIZERS), "1")
+    assert status == 0, text
+    found = {verdict.what: verdict.status for verdict in read_tap(text)}
+    assert {row: found[row] for row in found if "zbb" in row} == {
+        f"{op} zbb{bits}": "passed" for op, isa in kernels.table().kernels if isa == f"zbb{bits}"
+    }
+
+
 @pytest.mark.parametrize("tool", host_compilers(), ids=named)
 def test_on_this_machine(program: Build, tool: Toolchain) -> None:
     check, runs_here = program(tool), toolchain.host_isas(tool)
