@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from labc import ABI, emit, golden, linked, passes, plan, toolchain
 from labc import board as boards
 from labc import build as writer
-from labc import emit, golden, linked, passes, plan, toolchain
 from labc import package as packages
 from labc import target as targets
 from labc.errors import LabcError
@@ -95,6 +95,7 @@ def _facts(made: plan.Plan) -> dict[str, Any]:
     """What the manifest says of a plan."""
     facts: dict[str, Any] = {
         "name": made.name,
+        "abi": ABI,
         "model": made.digest,
         "input": {"element": made.input_element, "shape": list(made.input_shape)},
         "outputs": made.output_size,

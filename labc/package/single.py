@@ -78,9 +78,9 @@ def pair(contents: Contents, folder: str = "") -> Files:
 
 
 def source(plan: Plan, tree: Mapping[str, str]) -> str:
-    """The one C file: runtime, kernels, constants, self-test, network, in this order, of what the network and its self-test reach."""
+    """The one C file: runtime, kernels, constants, self-test, sizes, network, in this order, of what these reach."""
     name = plan.name
-    own = [f"{name}_weights.c", f"{name}_self_test.c", f"{name}.c"]
+    own = [f"{name}_weights.c", f"{name}_self_test.c", f"{name}_info.c", f"{name}.c"]
     texts = {path.rpartition("/")[2]: text for path, text in tree.items() if path.startswith("src/")}
     kernel_files = sorted(file for file in texts if file.endswith(".c") and file not in own)
     order = _in_order([*kernel_files, *own], texts)
@@ -90,6 +90,7 @@ def source(plan: Plan, tree: Mapping[str, str]) -> str:
     pieces = {file: _cut(_bare(texts[file], plan, system - set(unconditional))) for file in order}
     pieces = _apart(pieces, {file: _included(file, texts) for file in order})
     kept = _reached(pieces, {"KERNEL", f"{name}_run", f"{name}_predict", f"{name}_self_test"})
+    kept[f"{name}_info.c"] = pieces[f"{name}_info.c"]
     parts = [_head(plan), f'#include "{name}.h"\n\n' + "".join(f"#include {header}\n" for header in unconditional)]
     guard = f"{name.upper()}_NO_SELF_TEST"
     for file in order:
