@@ -12,6 +12,13 @@
 #include "toy_weights.h"
 
 _Static_assert(LABC_RUNTIME == 2, "the runtime's files are of another labc version than this network");
+#ifdef TOY_RAM_BYTES
+_Static_assert(TOY_ARENA_BYTES <= TOY_RAM_BYTES, "toy: the arena is larger than the RAM; make layer fc3 narrower");
+#endif
+#ifdef __AVR__
+#include <avr/io.h>
+_Static_assert(TOY_ARENA_BYTES - 1 <= RAMEND - RAMSTART, "toy: the arena is larger than this processor's RAM; make layer fc3 narrower");
+#endif
 
 /* Where each value lies in the arena, and the steps during which it is alive. */
 #define AT_0_sign1 ((uint32_t *)&words[0]) /* sign1: sign[5], steps 0 to 1 */
