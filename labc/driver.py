@@ -142,6 +142,9 @@ def target_for(
         if given not in (None, has, has.removeprefix("cortex-")):
             raise LabcError(f"{option}: board {found.name} has {has}, not {given}; leave {option} out, or --board")
     wanted = targets.with_levels(found.on, levels)
+    for option, asked, there in (("--flash", flash, wanted.flash_bytes), ("--ram", ram, wanted.ram_bytes)):
+        if asked is not None and there is not None and asked > there:
+            raise LabcError(f"{option}: board {found.name} has {there:,} bytes, not {asked:,}; name less, or another board")
     return replace(wanted, flash_bytes=flash or wanted.flash_bytes, ram_bytes=ram or wanted.ram_bytes)
 
 

@@ -66,7 +66,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ('"256K"', '"256 KB"', "key 'flash': '256 KB' is not a size"),
         ('"256K"', '"0K"', "key 'flash': '0K' is not a size"),
         ("16384", "true", "key 'ram': True is not a size"),
-        ("16384", '"4G"', "key 'ram': '4G' is not a size of memory from 1 to 536,870,912 bytes"),
+        ("16384", '"4G"', "key 'ram': '4G' is more than the 536,870,912 bytes that cortex-m4 can have"),
         ("64", "64 MHz", "not a board's file"),
     ],
 )

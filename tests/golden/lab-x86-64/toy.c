@@ -12,6 +12,9 @@
 #include "dispatch.h"
 #include "kernels.h"
 #include "toy_weights.h"
+#ifdef __AVR__
+#include <avr/io.h>
+#endif
 
 #ifndef __x86_64__
 #error "this network was made for x86-64: build it again for another target"
@@ -22,7 +25,6 @@ _Static_assert(LABC_RUNTIME == 2, "the runtime's files are of another labc versi
 _Static_assert(TOY_ARENA_BYTES <= TOY_RAM_BYTES, "toy: the arena is larger than the RAM; make layer fc3 narrower");
 #endif
 #ifdef __AVR__
-#include <avr/io.h>
 _Static_assert(TOY_ARENA_BYTES - 1 <= RAMEND - RAMSTART, "toy: the arena is larger than this processor's RAM; make layer fc3 narrower");
 #endif
 

@@ -10,13 +10,15 @@
 
 #include "kernels.h"
 #include "toy_weights.h"
+#ifdef __AVR__
+#include <avr/io.h>
+#endif
 
 _Static_assert(LABC_RUNTIME == 2, "the runtime's files are of another labc version than this network");
 #ifdef TOY_RAM_BYTES
 _Static_assert(TOY_ARENA_BYTES <= TOY_RAM_BYTES, "toy: the arena is larger than the RAM; make layer fc3 narrower");
 #endif
 #ifdef __AVR__
-#include <avr/io.h>
 _Static_assert(TOY_ARENA_BYTES - 1 <= RAMEND - RAMSTART, "toy: the arena is larger than this processor's RAM; make layer fc3 narrower");
 #endif
 
