@@ -21,7 +21,7 @@ _FILES = {
     "src/{name}_info.c": "info.c.j2",
 }
 # The runtime's files of every library, and of those that choose between levels.
-_RUNTIME = ("kernels.h", "kernels.def")
+_RUNTIME = ("kernels.h", "kernels.def", "labc_runtime.c")
 _DISPATCH = ("cpu.h", "cpu.c", "dispatch.h", "dispatch.c")
 
 # The values of an input, as the header gives them.

@@ -29,8 +29,8 @@ MACHINES: dict[str, tuple[str, Mapping[str, str]]] = {
     "x86-64": ("unix64", {"UINTPTR_MAX": "0xffffffffffffffff", "__x86_64__": "1"}),
 }
 _SCALAR = ("scalar.c", "scalar_conv.c", "scalar_pool.c", "scalar_point.c")
-_CORTEXM = (*_SCALAR, "cortexm.c", "cortexm_conv.c")
-SOURCES = {"cortex-m0": _CORTEXM, "cortex-m4": _CORTEXM, "x86-64": (*_SCALAR, "dispatch.c", "cpu.c")}
+_CORTEXM = (*_SCALAR, "labc_runtime.c", "cortexm.c", "cortexm_conv.c")
+SOURCES = {"cortex-m0": _CORTEXM, "cortex-m4": _CORTEXM, "x86-64": (*_SCALAR, "labc_runtime.c", "dispatch.c", "cpu.c")}
 
 Found = dict[str, set[str]]  # rule → files
 

@@ -20,6 +20,10 @@
 #error "this network was made for x86-64: build it again for another target"
 #endif
 
+#ifdef __ELF__ /* what labc_runtime.c defines, and the symbol that the header asks for */
+__asm__(".global labc_runtime_2\n\t.global toy_model_8ff4623e0e48edac\n\t.set toy_model_8ff4623e0e48edac, 0");
+#endif
+
 _Static_assert(LABC_RUNTIME == 2, "the runtime's files are of another labc version than this network");
 #ifdef TOY_RAM_BYTES
 _Static_assert(TOY_ARENA_BYTES <= TOY_RAM_BYTES, "toy: the arena is larger than the RAM; make layer fc3 narrower");
