@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from labc.library import load as load
 
 __version__ = "0.1.0"
+ABI = 1  # of generated libraries: raised when a program that calls one must be changed
 __all__ = ["__version__", "compile", "load"]
 
 _HOME = {"compile": "labc.driver", "load": "labc.library"}

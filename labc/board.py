@@ -17,8 +17,9 @@ _KEYS = ("title", "target", "cpu", "float_abi", "clock_mhz", "flash", "ram", "da
 _NEEDED = ("title", "target", "cpu", "clock_mhz", "ram", "datasheet")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _MOST_MHZ = 10_000
-# What a target can address: code and SRAM of a Cortex-M (ARMv7-M ARM B3.1), the ATmega328P's registers, else 32 and 64 bits.
-_MOST_BYTES = {"arm": 1 << 29, "avr": 1 << 16, "riscv32": 1 << 32, "aarch64": 1 << 40}
+# Flash and RAM that a target's cores can have: code and SRAM of a Cortex-M (ARMv7-M ARM B3.1), an ATmega328P's own (DS40002061B,
+# section 8), else what 32 and 40 bits address.
+_MOST_BYTES = {"arm": (1 << 29, 1 << 29), "avr": (1 << 15, 1 << 11), "riscv32": (1 << 32, 1 << 32), "aarch64": (1 << 40, 1 << 40)}
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _board(name: str, table: dict[str, Any]) -> Board:
     core = targets.with_core(target, table["cpu"], table.get("float_abi"))
     if core.cpu is None:
         raise LabcError(f"key 'target': {target.name} is no target of boards; name one that labc targets says is emulated")
-    most = _MOST_BYTES.get(target.name, 1 << 40)
+    most_flash, most_ram = _MOST_BYTES.get(target.name, (1 << 40, 1 << 40))
     return Board(
         name=name,
         title=table["title"],
@@ -97,16 +98,18 @@ def _board(name: str, table: dict[str, Any]) -> Board:
         cpu=core.cpu,
         float_abi=core.float_abi,
         clock_mhz=clock,
-        flash_bytes=_bytes("flash", table["flash"], most) if "flash" in table else None,
-        ram_bytes=_bytes("ram", table["ram"], most),
+        flash_bytes=_bytes("flash", table["flash"], most_flash, core.cpu) if "flash" in table else None,
+        ram_bytes=_bytes("ram", table["ram"], most_ram, core.cpu),
         datasheet=table["datasheet"],
     )
 
 
-def _bytes(key: str, value: object, most: int) -> int:
-    """512K, 2M, or a number of bytes; LabcError if it is none, or more than the target can address."""
+def _bytes(key: str, value: object, most: int, cpu: str) -> int:
+    """512K, 2M, or a number of bytes; LabcError if it is none, or more than the core can have."""
     found = re.fullmatch(r"(\d{1,12})([KMG]?)", str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
     size = int(found[1]) * _UNITS[found[2]] if found else 0
-    if not 0 < size <= most:
-        raise LabcError(f'key {key!r}: {value!r} is not a size of memory from 1 to {most:,} bytes, such as 524288 or "512K"')
+    if size > most:
+        raise LabcError(f"key {key!r}: {value!r} is more than the {most:,} bytes that {cpu} can have; take it from the data sheet")
+    if size == 0:
+        raise LabcError(f'key {key!r}: {value!r} is not a size of memory in bytes, such as 524288 or "512K"')
     return size

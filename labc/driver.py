@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from labc import ABI, emit, golden, linked, passes, plan, toolchain
 from labc import board as boards
 from labc import build as writer
-from labc import emit, golden, linked, passes, plan, toolchain
 from labc import package as packages
 from labc import target as targets
 from labc.errors import LabcError
@@ -95,6 +95,7 @@ def _facts(made: plan.Plan) -> dict[str, Any]:
     """What the manifest says of a plan."""
     facts: dict[str, Any] = {
         "name": made.name,
+        "abi": ABI,
         "model": made.digest,
         "input": {"element": made.input_element, "shape": list(made.input_shape)},
         "outputs": made.output_size,
@@ -141,6 +142,9 @@ def target_for(
         if given not in (None, has, has.removeprefix("cortex-")):
             raise LabcError(f"{option}: board {found.name} has {has}, not {given}; leave {option} out, or --board")
     wanted = targets.with_levels(found.on, levels)
+    for option, asked, there in (("--flash", flash, wanted.flash_bytes), ("--ram", ram, wanted.ram_bytes)):
+        if asked is not None and there is not None and asked > there:
+            raise LabcError(f"{option}: board {found.name} has {there:,} bytes, not {asked:,}; name less, or another board")
     return replace(wanted, flash_bytes=flash or wanted.flash_bytes, ram_bytes=ram or wanted.ram_bytes)
 
 

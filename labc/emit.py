@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jinja2
 
-from labc import __version__, kernels, resources
+from labc import ABI, __version__, kernels, resources
 from labc.plan.core import C_TYPES, FlashArray, Level, Plan, Step
 
 # The generated files: path in the source tree → template.
@@ -18,10 +18,14 @@ _FILES = {
     "src/{name}_weights.h": "weights.h.j2",
     "src/{name}_weights.c": "weights.c.j2",
     "src/{name}_self_test.c": "self_test.c.j2",
+    "src/{name}_info.c": "info.c.j2",
 }
 # The runtime's files of every library, and of those that choose between levels.
-_RUNTIME = ("kernels.h", "kernels.def")
+_RUNTIME = ("kernels.h", "kernels.def", "labc_runtime.c")
 _DISPATCH = ("cpu.h", "cpu.c", "dispatch.h", "dispatch.c")
+
+# The values of an input, as the header gives them.
+_RANGES = {"u8": "0 ... 255", "i8": "-128 ... 127"}
 
 
 def emit(plan: Plan) -> dict[str, str]:
@@ -73,8 +77,9 @@ def _render(template: str, plan: Plan, **more: Level) -> str:
         "plan": plan,
         "file_flags": flags,
         "version": __version__,
+        "abi": ABI,
         "runtime": kernels.table().runtime,
-        "types": {"input": C_TYPES[plan.input_element]},
+        "types": {"input": C_TYPES[plan.input_element], "range": _RANGES[plan.input_element]},
     }
     return reader.get_template(template).render(values | more)
 

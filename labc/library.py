@@ -15,6 +15,7 @@ import cffi
 import numpy as np
 from numpy.typing import NDArray
 
+from labc import ABI
 from labc.errors import NOT_HERE, LabcError
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
@@ -48,6 +49,8 @@ class Library:
             self._isas, needs = _words(manifest, "isas", ["scalar"]), _words(manifest, "needs", [])
         except (KeyError, TypeError, ValueError) as error:
             raise LabcError(f"{folder}: the manifest lacks or garbles {error}; build the library again") from error
+        if manifest.get("abi", ABI) != ABI:
+            raise LabcError(f"{folder}: has ABI version {manifest['abi']}, this labc calls version {ABI}; build the library again")
         self.input_dtype = np.dtype(dtype)
         self.input_size = int(np.prod(self.input_shape, dtype=object))
         sizes = (self.input_size, self.output_size, arena_bytes, arena_align)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from labc import emulator, remote, wasm
 from labc.elf import Symbol
+from labc.emulator import EmulatorFault as EmulatorFault
 
 
 class Core(Protocol):

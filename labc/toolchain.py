@@ -91,7 +91,7 @@ def find(target: Target, force: str | None = None) -> Toolchain:
             return found
         reasons.append(f"{name}: {found}")
     ways = [*([_WHEEL] if "zig" in _CANDIDATES[kind] else ()), *([f"install {_INSTALL[kind]}"] if kind in _INSTALL else ())]
-    remedy = "name another compiler" if force else ", or ".join(ways)
+    remedy = ", or ".join(["name another compiler", *ways] if force else ways)
     raise LabcError(f"{target.name}: no compiler works here ({'; '.join(reasons)}); {remedy}", code=NOT_HERE)
 
 

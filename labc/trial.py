@@ -16,7 +16,7 @@ from labc.check import Verdict, samples
 from labc.check import kernels as kernel_check
 from labc.check import model as proof
 from labc.check.referee import referee
-from labc.check.runners import ChipCost, ChipRunner, HostRunner, chip, count_layers
+from labc.check.runners import ChipCost, ChipRunner, HostRunner, chip, count_layers, faulty
 from labc.driver import Compiled, front, planned, target_for, tools_for, write
 from labc.errors import BAD_INPUT, NOT_HERE, LabcError
 from labc.ir import machine, pointwise
@@ -167,7 +167,11 @@ def try_out(
                 reason = f"this processor does not have all of {', '.join(level.needs)}"
                 verdicts.append(Verdict(f"{place} = reference", "not run here", reason))
                 continue
-            found = proof.library(runner, x, scores, place, _counter(progress, place, len(x)))
+            try:
+                found = proof.library(runner, x, scores, place, _counter(progress, place, len(x)))
+            except machines.EmulatorFault as fault:
+                source = _steps_source(made, work)
+                raise faulty(fault, folder, made, tools, source, x[0].reshape(-1)) from fault
             if found[0].status == "failed" or every_layer:
                 kept, kept_level = _kept(compiled, made, tools, level.name, work)
                 if every_layer:
@@ -185,12 +189,16 @@ def try_out(
         else:
             cost = runner.cost(x[-1].reshape(-1), sections)
             if every_layer or wanted.cpu not in remote.MACHINES:  # there each count starts two emulators
-                source = work / "steps.c"
-                source.write_text(emit.layer_steps(made, made.levels[0]))
-                counts, cycles = count_layers(folder, made, tools, source, x[-1].reshape(-1))
+                counts, cycles = count_layers(folder, made, tools, _steps_source(made, work), x[-1].reshape(-1))
                 cost = replace(cost, layers=counts, layer_cycles=cycles)
             verdicts += fit(made, cost, where)
     return Tried(tuple(verdicts), cost, timing)
+
+
+def _steps_source(made: plan.Plan, work: Path) -> Path:
+    source = work / "steps.c"
+    source.write_text(emit.layer_steps(made, made.levels[0]))
+    return source
 
 
 def fit(made: plan.Plan, cost: ChipCost, where: str) -> list[Verdict]:

@@ -158,7 +158,7 @@ NOT_INLINE void byte_sums(const uint8_t *x, uint32_t offset, const uint32_t *res
         for (uint32_t j = 26; j < 32; ++j) {
             total += (x[j] ^ offset) - offset;
         }
-        make_table(x + 26, offset, 6, LAST_BIAS - total, pairs + 96);
+        (void)make_table(x + 26, offset, 6, LAST_BIAS - total, pairs + 96);
         look_up(scratch->table.entries, w, words, rows, y);
     }
 }

@@ -232,7 +232,10 @@ INLINE uint32_t differences(const uint32_t *restrict x, const uint32_t *restrict
         w += 8;
         --blocks;
     } else {
-        ones = twos = fours = eights = 0;
+        ones = 0;
+        twos = 0;
+        fours = 0;
+        eights = 0;
         if (words & 1) {
             ones = DIFFERENCE(0);
             x += 1;

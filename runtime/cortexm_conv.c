@@ -172,27 +172,27 @@ INLINE uint32_t differing(const view *v, const uint32_t *w)
 {
     counter c = {v->patch, w, 0, 0, 0};
 #define DIFFERENCE() (*c.x++ ^ *c.w++)
-    if (v->one) {
+    if (v->one != 0) {
         c.ones = DIFFERENCE();
     }
-    if (v->two) {
+    if (v->two != 0) {
         const uint32_t d = DIFFERENCE();
         c.twos = full_add(&c.ones, d, DIFFERENCE());
     }
     for (;;) {
-        if (v->fours) {
+        if (v->fours != 0) {
             count_fours(&c, c.x + v->fours);
         }
         if (c.x == v->end) {
             break;
         }
         c.w += v->gap;
-        if (v->one | v->two) {
+        if ((v->one | v->two) != 0) {
             uint32_t twos_a = 0, twos_b = 0;
-            if (v->one) {
+            if (v->one != 0) {
                 twos_a = half_add(&c.ones, DIFFERENCE());
             }
-            if (v->two) {
+            if (v->two != 0) {
                 const uint32_t d = DIFFERENCE();
                 twos_b = full_add(&c.ones, d, DIFFERENCE());
             }
@@ -293,7 +293,8 @@ NOT_INLINE void begin(source *s, uint32_t i, uint32_t j)
     s->whole = v->dilation_x == 1 && s->column < v->width && s->column + apart + v->kernel_width <= v->width;
     s->runs = s->whole ? 1 : v->kernel_width;
     s->length = s->whole ? v->channels * v->kernel_width : v->channels;
-    s->run = s->done = 0;
+    s->done = 0;
+    s->run = 0;
 }
 
 /* Pairs of bytes `second` apart as numbers; `inside`: all bits of a half are 1 if its tap is, else it is 0. */
@@ -326,14 +327,14 @@ NOT_INLINE uint32_t *gather(source *s, uint32_t count, uint32_t *to)
                 inside = 0xffff;
             }
             if (s->apart != 0 && column + v->stride_x < width) {
-                if (inside) {
+                if (inside != 0) {
                     second = s->apart;
                 } else {
                     at += s->apart;
                 }
                 inside |= UINT32_C(0xffff0000);
             }
-            to = take(to, some, s->x + s->done + (inside ? at : 0), second, inside, s->offsets);
+            to = take(to, some, s->x + s->done + (inside != 0 ? at : 0), second, inside, s->offsets);
             s->done += some;
             if (s->done < s->length) {
                 return to;
@@ -391,7 +392,10 @@ NOT_INLINE void make_tables(source *s, uint32_t count, pair_scratch *t)
     const uint32_t *x = t->inputs, *const end = x + count;
     uint32_t *to = t->table, *const last = to + (TABLES - 1) * ENTRIES;
     uint32_t *const padding = s->whole && s->length * v->kernel_height == count ? gather_rows(s, t->inputs) : gather(s, count, t->inputs);
-    padding[0] = padding[1] = padding[2] = padding[3] = 0;
+    padding[3] = 0;
+    padding[2] = 0;
+    padding[1] = 0;
+    padding[0] = 0;
     for (; x < end && to != last; x += FIELD) {
         to = make_pair_table(x, to);
     }
@@ -481,7 +485,8 @@ NOT_INLINE void pair_sums(source *s, uint32_t i, uint32_t j, const uint32_t *w, 
     const uint32_t inputs = taps_of(s->window) * s->window->channels, words = words_of(inputs);
     begin(s, i, j);
     for (uint32_t n = 0; n < rows; ++n) {
-        a[n] = b[n] = 0;
+        b[n] = 0;
+        a[n] = 0;
     }
     for (uint32_t left = inputs; left > 0; ++w) {
         const uint32_t some = left < 32 ? left : 32;
@@ -534,7 +539,7 @@ void labc_byte_conv_sums_cortexm(const uint8_t *restrict x, uint32_t offset, con
     source s = {.x = x, .window = window, .offsets = offset * BOTH};
     for (uint32_t i = 0; i < window->out_height; ++i) {
         for (uint32_t j = 0; j < window->out_width; j += 2) {
-            const uint32_t pair = j + 1 < window->out_width;
+            const uint32_t pair = j + 1 < window->out_width ? 1 : 0;
             pair_sums(&s, i, j, w, rows, y, y + pair * rows, scratch);
             y += rows + pair * rows;
         }
@@ -550,7 +555,7 @@ void labc_byte_conv_threshold_cortexm(const uint8_t *restrict x, uint32_t offset
     pair_scratch *const t = scratch;
     for (uint32_t i = 0; i < window->out_height; ++i) {
         for (uint32_t j = 0; j < window->out_width; j += 2) {
-            const uint32_t pair = j + 1 < window->out_width;
+            const uint32_t pair = j + 1 < window->out_width ? 1 : 0;
             uint32_t *const first = y, *const second = y + pair * out_words;
             y = second + out_words;
             if (inputs <= 30) {
@@ -579,7 +584,7 @@ void labc_byte_conv_requantize_cortexm(const uint8_t *restrict x, uint32_t offse
     pair_scratch *const t = scratch;
     for (uint32_t i = 0; i < window->out_height; ++i) {
         for (uint32_t j = 0; j < window->out_width; j += 2) {
-            const uint32_t pair = j + 1 < window->out_width;
+            const uint32_t pair = j + 1 < window->out_width ? 1 : 0;
             for (uint32_t n = 0; n < rows; n += PAIR_ROWS) {
                 const uint32_t some = rows - n < PAIR_ROWS ? rows - n : PAIR_ROWS;
                 pair_sums(&s, i, j, w + n * words, some, t->sums[0], t->sums[1], t);

@@ -19,7 +19,7 @@ static void gather(const uint32_t *restrict x, const labc_window *v, const sight
     const uint32_t words = words_of(v->channels);
     for (uint32_t a = s->rows.first; a < s->rows.end; ++a) {
         for (uint32_t b = 0; b < v->kernel_width; ++b) {
-            if (is_inside(s, a, b)) {
+            if (is_inside(s, a, b) != 0) {
                 const uint32_t *from = x + pixel_of(v, s, a, b) * words;
                 for (uint32_t k = 0; k < words; ++k) {
                     *patch++ = from[k];
@@ -44,7 +44,7 @@ static void count_outside(const uint32_t *restrict w, const labc_window *v, cons
     for (uint32_t a = s->rows.first; a < s->rows.end; ++a) {
         for (uint32_t b = 0; b < v->kernel_width; ++b) {
             const uint32_t *tap = w + (a * v->kernel_width + b) * words;
-            for (uint32_t n = 0; !is_inside(s, a, b) && n < rows; ++n, tap += taps_of(v) * words) {
+            for (uint32_t n = 0; is_inside(s, a, b) == 0 && n < rows; ++n, tap += taps_of(v) * words) {
                 uint32_t k = 0;
                 for (; words - k >= CHUNK_WORDS; k += CHUNK_WORDS) {
                     counts[n] += popcount(difference(none, tap + k));
@@ -91,7 +91,7 @@ void labc_sign_conv_sums_scalar(const uint32_t *restrict x, const uint32_t *rest
                 }
             }
         }
-    } while (next_region(window, &r));
+    } while (next_region(window, &r) != 0);
 }
 
 void labc_sign_conv_threshold_scalar(const uint32_t *restrict x, const uint32_t *restrict w, const int32_t *restrict limits,
@@ -122,7 +122,7 @@ void labc_sign_conv_threshold_scalar(const uint32_t *restrict x, const uint32_t 
                 }
             }
         }
-    } while (next_region(window, &r));
+    } while (next_region(window, &r) != 0);
 }
 
 /*
@@ -135,7 +135,7 @@ static void patch_sums(const uint8_t *restrict x, uint32_t offset, const uint32_
     uint8_t *to = patch;
     for (uint32_t a = 0; a < v->kernel_height; ++a) {
         for (uint32_t b = 0; b < v->kernel_width; ++b, to += v->channels) {
-            if (is_inside(s, a, b)) {
+            if (is_inside(s, a, b) != 0) {
                 const uint8_t *from = x + pixel_of(v, s, a, b) * v->channels;
                 for (uint32_t c = 0; c < v->channels; ++c) {
                     to[c] = from[c];
@@ -222,7 +222,10 @@ enum { PLANES = 8, FULL = (1 << PLANES) - 1 };
 static void empty(uint32_t *restrict planes, uint32_t shift, uint32_t some, int32_t *restrict counts)
 {
     uint32_t a = planes[0], b = planes[1], c = planes[2], d = planes[3];
-    planes[0] = planes[1] = planes[2] = planes[3] = 0;
+    planes[3] = 0;
+    planes[2] = 0;
+    planes[1] = 0;
+    planes[0] = 0;
     for (uint32_t k = 0; k < some; ++k, a >>= 1, b >>= 1, c >>= 1, d >>= 1) {
         counts[k] += (int32_t)(((a & 1) | (b & 1) << 1 | (c & 1) << 2 | (d & 1) << 3) << shift);
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is done element by element, in plain C: kernels.def says what each computes. `int` may have 16 bits here. */
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "scalar.h"
@@ -230,7 +231,7 @@ void labc_sign_pad_scalar(const uint32_t *restrict x, const labc_window *restric
     for (uint32_t i = 0; i < window->out_height; ++i) {
         for (uint32_t j = 0; j < window->out_width; ++j) {
             /* Above and left of the image the differences wrap, and are not less than its size either. */
-            const uint32_t inside = i - window->top < window->height && j - window->left < window->width;
+            const bool inside = i - window->top < window->height && j - window->left < window->width;
             for (uint32_t k = 0; k < words; ++k) {
                 const uint32_t border = (0 - plus) & (k + 1 == words ? last : UINT32_MAX);
                 *y++ = inside ? x[((i - window->top) * window->width + j - window->left) * words + k] : border;

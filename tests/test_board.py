@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ('"256K"', '"256 KB"', "key 'flash': '256 KB' is not a size"),
         ('"256K"', '"0K"', "key 'flash': '0K' is not a size"),
         ("16384", "true", "key 'ram': True is not a size"),
-        ("16384", '"4G"', "key 'ram': '4G' is not a size of memory from 1 to 536,870,912 bytes"),
+        ("16384", '"4G"', "key 'ram': '4G' is more than the 536,870,912 bytes that cortex-m4 can have"),
         ("64", "64 MHz", "not a board's file"),
     ],
 )
@@ -76,6 +77,26 @@ def test_a_wrong_file_names_the_key(old: str, new: str, message: str, tmp_path: 
     with pytest.raises(LabcError, match=message) as caught:
         board.read(path)
     assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(("key", "size", "most"), [("flash", "64K", "32,768"), ("ram", "4K", "2,048")])
+def test_a_board_cannot_have_more_than_its_core(key: str, size: str, most: str, tmp_path: Path) -> None:
+    uno = (board.resources.folder("boards") / "arduino-uno.toml").read_text()
+    (tmp_path / "mine.toml").write_text(re.sub(rf"^{key} = .*$", f'{key} = "{size}"', uno, flags=re.MULTILINE))
+    with pytest.raises(LabcError, match=rf"mine\.toml: key '{key}': '{size}' is more than the {most} bytes that atmega328p can have"):
+        board.find(str(tmp_path / "mine.toml"))
+
+
+def test_more_flash_than_the_emulated_machine_is_told(rng: np.random.Generator, tmp_path: Path) -> None:
+    """A file may claim what its core could address; QEMU's board has less, and says so."""
+    if reason := machines.available("cortex-m55"):
+        not_run_here("a board larger than QEMU's", reason)
+        return
+    big = zoo.save(zoo.own(zoo.random_layers(rng, [1000, 5000, 4])), tmp_path / "big.onnx")
+    claims = GOOD.replace("cortex-m4", "cortex-m55").replace('"256K"', '"512M"').replace("16384", '"512M"')
+    (tmp_path / "mine.toml").write_text(claims)
+    with pytest.raises(LabcError, match=r"the image takes [\d,]+ bytes of flash, cortex-m55 has 524,288 here; make it smaller"):
+        trial.check(big, board=str(tmp_path / "mine.toml"), sample_count=1)
 
 
 def test_an_unknown_board_suggests_the_nearest() -> None:
@@ -93,9 +114,12 @@ def test_an_unknown_board_suggests_the_nearest() -> None:
         ({"target": "arm", "cpu": "m8"}, "--cpu: core 'm8' not known for target arm"),
         ({"target": "arm", "cpu": "m3", "float_abi": "hard"}, "--float-abi: cortex-m3 is built for with the soft"),
         ({"cpu": "m3"}, "--cpu: target host has no choice"),
+        ({"target": "arm", "cpu": "cortex-m44"}, "core 'cortex-m44' not known for target arm; did you mean 'cortex-m4'"),
+        ({"board": "microbit-v2", "ram": 1 << 20}, "--ram: board microbit-v2 has 131,072 bytes, not 1,048,576; name less"),
+        ({"board": "microbit-v2", "flash": 1 << 30}, "--flash: board microbit-v2 has 524,288 bytes, not 1,073,741,824"),
     ],
 )
-def test_what_contradicts_itself_is_refused(options: dict[str, str], message: str) -> None:
+def test_what_contradicts_itself_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(LabcError, match=message):
         driver.target_for(**options)  # type: ignore[arg-type]
 

@@ -20,7 +20,7 @@ def test_sources_are_golden(method: str, tmp_path: Path, golden: Callable[[str, 
     path = zoo.save(zoo.own(zoo.random_layers(np.random.default_rng(5), [6, 5, 33, 3], method=method)), tmp_path / "toy.onnx")
     compiled = driver.front(path)
     tree = emit.emit(driver.planned(compiled, replace(TARGETS["arm"], isas=("scalar",))))
-    for name in ("include/toy.h", "src/toy.c", "src/toy_weights.h", "src/toy_weights.c", "src/toy_self_test.c"):
+    for name in ("include/toy.h", "src/toy.c", "src/toy_weights.h", "src/toy_weights.c", "src/toy_self_test.c", "src/toy_info.c"):
         golden(f"{method}/{Path(name).name}", tree[name])
     tree = emit.emit(driver.planned(compiled, TARGETS["x86-64"]))
     for name in ("include/toy.h", "src/toy.c"):

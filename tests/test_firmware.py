@@ -42,6 +42,16 @@ def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, (line, done.stderr)
     assert "class 0" in done.stdout + done.stderr
+    link = shlex.split(fenced("console")[0].splitlines()[0])
+    for memory, room, told in (
+        ("20000000", "2K", "RAM: arena and data leave less than 2 KiB for the stack; build the network with --ram"),
+        ("20000000", "256", "overflowed by"),
+        ("00000000", "8K", "region `FLASH' overflowed by"),
+    ):
+        Path("board.ld").write_text(fenced("ld")[0].replace(f"0x{memory}, LENGTH = 4M", f"0x{memory}, LENGTH = {room}"))
+        failed = subprocess.run(link, capture_output=True, text=True, timeout=60, check=False)
+        assert failed.returncode != 0
+        assert told in failed.stderr
 
 
 def test_every_board_is_in_the_table() -> None:

@@ -234,6 +234,27 @@ def test_the_wheel_stands_in_for_a_compiler_that_does_not_work(tmp_path: Path, m
     assert toolchain.find(ARM).family == "zig"
 
 
+def test_a_compiler_that_is_too_old_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As gcc 4.6 answers, which knows no C11; named with --cc, or the only one there."""
+    answers = """
+    case "$1" in
+        -v) echo "Target: x86_64-linux-gnu"; echo "gcc version 4.6.3";;
+        -print-prog-name=ar) echo /bin/ls;;
+        *) echo "cc1: error: unrecognized command line option '-std=c11'"; exit 1;;
+    esac
+    """
+    script(tmp_path / "gcc", answers)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "ziglang", None)
+    for force, remedy in (
+        (None, r"\); pip install 'labc\[cross\]'"),
+        ("gcc", r"\); name another compiler, or pip install 'labc\[cross\]'"),
+    ):
+        with pytest.raises(LabcError, match=rf"gcc: .*unrecognized command line option '-std=c11'.*{remedy}.*apt install gcc") as caught:
+            toolchain.find(HOST, force)
+        assert caught.value.code == NOT_HERE
+
+
 def test_force_takes_that_one_or_none(tmp_path: Path) -> None:
     assert need(HOST, "zig").family == "zig"
     by_name = need(HOST, "gcc")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from labc import cycles, elf, emulator, machines, toolchain, wasm
+from labc.errors import LabcError
 from labc.ir.core import Array
 from labc.library import Library
 from labc.linked import link
@@ -136,16 +137,40 @@ def count_layers(
 ) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, float, float], ...]]:
     """Executed instructions, and least and most cycles, of each step of one inference on `x` [size], in order, by the functions
     labc_step_K of `source`; none where the emulator cannot count, or there is no estimate."""
+    image, calls, pointers = _steps(folder, made, tools, source, x)
+    called = [(layer, image.call(name, *pointers, measure=True)) for layer, name in calls]
+    estimates = [(layer, cycles.of(call.blocks, made.target.cpu or "")) for layer, call in called]
+    return (
+        tuple((layer, call.instructions) for layer, call in called if call.instructions is not None),
+        tuple((layer, one.least, one.most) for layer, one in estimates if not isinstance(one, str)),
+    )
+
+
+def faulty(fault: machines.EmulatorFault, folder: Path, made: Plan, tools: toolchain.Toolchain, source: Path, x: Array) -> LabcError:
+    """The error to tell of a `fault` in an inference on `x` [size]: with the layer whose function labc_step_K of `source` stops too."""
+    image, calls, pointers = _steps(folder, made, tools, source, x)
+    for layer, name in calls:
+        try:
+            image.call(name, *pointers)
+        except machines.EmulatorFault as own:
+            why = f"{own.reason}, in {own.symbol}"
+            return LabcError(
+                f"{layer}: this layer stops on {made.target.cpu}: {why}; labc check --kernels checks its kernel", code=fault.code
+            )
+    return LabcError(f"{fault}; alone every layer ends; check the network on another target, or a smaller one", code=fault.code)
+
+
+def _steps(
+    folder: Path, made: Plan, tools: toolchain.Toolchain, source: Path, x: Array
+) -> tuple[machines.Core, list[tuple[str, str]], tuple[int, int, int]]:
+    """The steps of one inference on `x` [size] as functions of `source` on the network's core: the layer and the function of each, and the
+    pointers that they take."""
     work, steps = source.parent, made.levels[0].steps[:-1]
     objects = toolchain.compile_objects(tools, made.target, [source], [folder / "src", folder / "include"], work / "steps-objects")
-    names = [f"labc_step_{k}" for k in range(len(steps))]
-    image = machines.load(link(folder, made.name, made.target, tools, names, work / "steps.elf", objects), made.target.cpu or "")
+    calls = [(step.layer, f"labc_step_{k}") for k, step in enumerate(steps)]
+    elf_file = link(folder, made.name, made.target, tools, [name for _, name in calls], work / "steps.elf", objects)
+    image = machines.load(elf_file, made.target.cpu or "")
     given, output = image.alloc(made.input_size, 1), image.alloc(4 * made.output_size, 4)
     arena = image.alloc(made.arena_bytes, made.arena_align)
     image.write(given, np.ascontiguousarray(x).tobytes())
-    calls = [(step.layer, image.call(name, given, output, arena, measure=True)) for step, name in zip(steps, names, strict=True)]
-    estimates = [(layer, cycles.of(call.blocks, made.target.cpu or "")) for layer, call in calls]
-    return (
-        tuple((layer, call.instructions) for layer, call in calls if call.instructions is not None),
-        tuple((layer, one.least, one.most) for layer, one in estimates if not isinstance(one, str)),
-    )
+    return image, calls, (given, output, arena)

@@ -21,6 +21,7 @@ _INCLUDE = re.compile(r'^#include (?:"(?P<own>[^"]+)"|(?P<system><[^>]+>))\n', r
 _GUARD = re.compile(r"^#ifndef (\w+_H)\n#define \1\n(.*)^#endif\n\Z", re.MULTILINE | re.DOTALL)
 _CPLUSPLUS = re.compile(r'^#ifdef __cplusplus\n(?:extern "C" \{|\})\n#endif\n', re.MULTILINE)
 _TABLE = re.compile(r"/\* labc_<op>_fn.*?#include \"kernels\.def\"\n", re.DOTALL)
+_VERSION = re.compile(r"\.global labc_runtime_\d+\\n\\t(?=\.global)")  # here every network has a runtime of its own
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _MEMBER = re.compile(r"(?:\.|->)[A-Za-z_]\w*")
@@ -78,10 +79,10 @@ def pair(contents: Contents, folder: str = "") -> Files:
 
 
 def source(plan: Plan, tree: Mapping[str, str]) -> str:
-    """The one C file: runtime, kernels, constants, self-test, network, in this order, of what the network and its self-test reach."""
+    """The one C file: runtime, kernels, constants, self-test, sizes, network, in this order, of what these reach."""
     name = plan.name
-    own = [f"{name}_weights.c", f"{name}_self_test.c", f"{name}.c"]
-    texts = {path.rpartition("/")[2]: text for path, text in tree.items() if path.startswith("src/")}
+    own = [f"{name}_weights.c", f"{name}_self_test.c", f"{name}_info.c", f"{name}.c"]
+    texts = {path.rpartition("/")[2]: text for path, text in tree.items() if path.startswith("src/") and path != "src/labc_runtime.c"}
     kernel_files = sorted(file for file in texts if file.endswith(".c") and file not in own)
     order = _in_order([*kernel_files, *own], texts)
     order = [file for file in order if file not in ("kernels.def", f"{name}_weights.h")]
@@ -90,6 +91,7 @@ def source(plan: Plan, tree: Mapping[str, str]) -> str:
     pieces = {file: _cut(_bare(texts[file], plan, system - set(unconditional))) for file in order}
     pieces = _apart(pieces, {file: _included(file, texts) for file in order})
     kept = _reached(pieces, {"KERNEL", f"{name}_run", f"{name}_predict", f"{name}_self_test"})
+    kept[f"{name}_info.c"] = pieces[f"{name}_info.c"]
     parts = [_head(plan), f'#include "{name}.h"\n\n' + "".join(f"#include {header}\n" for header in unconditional)]
     guard = f"{name.upper()}_NO_SELF_TEST"
     for file in order:
@@ -133,6 +135,7 @@ def _bare(text: str, plan: Plan, kept: set[str]) -> str:
     text = re.sub(r"\A/\* SPDX-License-Identifier: Apache-2\.0(?: \*/\n|.*?\*/\n)", "", text, flags=re.DOTALL)
     text = _TABLE.sub(lambda _: _declarations(plan), text)
     text = _CPLUSPLUS.sub("", text)
+    text = _VERSION.sub("", text)
     text = _INCLUDE.sub(lambda found: found[0] if found["system"] in kept else "", text)
     return _GUARD.sub(lambda found: found[2], text)
 

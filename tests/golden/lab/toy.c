@@ -10,13 +10,26 @@
 
 #include "kernels.h"
 #include "toy_weights.h"
+#ifdef __AVR__
+#include <avr/io.h>
+#endif
+
+#ifdef __ELF__ /* what labc_runtime.c defines, and the symbol that the header asks for */
+__asm__(".global labc_runtime_2\n\t.global toy_model_8ff4623e0e48edac\n\t.set toy_model_8ff4623e0e48edac, 0");
+#endif
 
 _Static_assert(LABC_RUNTIME == 2, "the runtime's files are of another labc version than this network");
+#ifdef TOY_RAM_BYTES
+_Static_assert(TOY_ARENA_BYTES <= TOY_RAM_BYTES, "toy: the arena is larger than the RAM; make layer fc3 narrower");
+#endif
+#ifdef __AVR__
+_Static_assert(TOY_ARENA_BYTES - 1 <= RAMEND - RAMSTART, "toy: the arena is larger than this processor's RAM; make layer fc3 narrower");
+#endif
 
 /* Where each value lies in the arena, and the steps during which it is alive. */
-#define AT_0_relu1 ((uint8_t *)(words + 0)) /* relu1: u8[5], steps 0 to 1 */
-#define AT_1_relu2 ((uint8_t *)(words + 3)) /* relu2: u8[33], steps 1 to 2 */
-#define AT_2_fc3 ((int32_t *)(words + 0)) /* fc3: i32[3], steps 2 to 3 */
+#define AT_0_relu1 ((uint8_t *)&words[0]) /* relu1: u8[5], steps 0 to 1 */
+#define AT_1_relu2 ((uint8_t *)&words[3]) /* relu2: u8[33], steps 1 to 2 */
+#define AT_2_fc3 ((int32_t *)&words[0]) /* fc3: i32[3], steps 2 to 3 */
 
 static void forward(const uint8_t *input, uint32_t *words)
 {
@@ -27,10 +40,10 @@ static void forward(const uint8_t *input, uint32_t *words)
 
 static int check(const void *input, const void *output, const void *arena)
 {
-    if (input == NULL || output == NULL || arena == NULL) {
+    if ((input == NULL) || (output == NULL) || (arena == NULL)) {
         return TOY_E_NULL;
     }
-    return (uintptr_t)arena % TOY_ARENA_ALIGN == 0u ? 0 : TOY_E_ALIGN;
+    return (((uintptr_t)arena % (uintptr_t)TOY_ARENA_ALIGN) == 0u) ? 0 : TOY_E_ALIGN;
 }
 
 int toy_run(const uint8_t input[TOY_INPUT_SIZE], float output[TOY_OUTPUT_SIZE], void *arena)

@@ -12,20 +12,33 @@
 #include "dispatch.h"
 #include "kernels.h"
 #include "toy_weights.h"
+#ifdef __AVR__
+#include <avr/io.h>
+#endif
 
 #ifndef __x86_64__
 #error "this network was made for x86-64: build it again for another target"
 #endif
 
+#ifdef __ELF__ /* what labc_runtime.c defines, and the symbol that the header asks for */
+__asm__(".global labc_runtime_2\n\t.global toy_model_d925b89c6ac3e28d\n\t.set toy_model_d925b89c6ac3e28d, 0");
+#endif
+
 _Static_assert(LABC_RUNTIME == 2, "the runtime's files are of another labc version than this network");
+#ifdef TOY_RAM_BYTES
+_Static_assert(TOY_ARENA_BYTES <= TOY_RAM_BYTES, "toy: the arena is larger than the RAM; make layer sign1 narrower");
+#endif
+#ifdef __AVR__
+_Static_assert(TOY_ARENA_BYTES - 1 <= RAMEND - RAMSTART, "toy: the arena is larger than this processor's RAM; make layer sign1 narrower");
+#endif
 
 /* ---- avx512: kernels of avx512, avx512bw, scalar ---- */
 
 /* Where each value lies in the arena, and the steps during which it is alive. */
-#define AT_avx512_0_sign1 ((uint32_t *)(words + 0)) /* sign1: sign[5], steps 0 to 1 */
-#define AT_avx512_0_sign1_scratch ((uint8_t *)(words + 1)) /* sign1 (scratch): u8[316], steps 0 to 0 */
-#define AT_avx512_1_sign2 ((uint32_t *)(words + 78)) /* sign2: sign[33], steps 1 to 2 */
-#define AT_avx512_2_fc3 ((int32_t *)(words + 0)) /* fc3: i32[3], steps 2 to 3 */
+#define AT_avx512_0_sign1 ((uint32_t *)&words[0]) /* sign1: sign[5], steps 0 to 1 */
+#define AT_avx512_0_sign1_scratch ((uint8_t *)&words[1]) /* sign1 (scratch): u8[316], steps 0 to 0 */
+#define AT_avx512_1_sign2 ((uint32_t *)&words[78]) /* sign2: sign[33], steps 1 to 2 */
+#define AT_avx512_2_fc3 ((int32_t *)&words[0]) /* fc3: i32[3], steps 2 to 3 */
 
 static void forward_avx512(const uint8_t *input, uint32_t *words)
 {
@@ -51,10 +64,10 @@ static uint32_t predict_avx512(const uint8_t *input, uint32_t *words)
 /* ---- avx512bw: kernels of avx512bw, scalar ---- */
 
 /* Where each value lies in the arena, and the steps during which it is alive. */
-#define AT_avx512bw_0_sign1 ((uint32_t *)(words + 0)) /* sign1: sign[5], steps 0 to 1 */
-#define AT_avx512bw_0_sign1_scratch ((uint8_t *)(words + 1)) /* sign1 (scratch): u8[316], steps 0 to 0 */
-#define AT_avx512bw_1_sign2 ((uint32_t *)(words + 78)) /* sign2: sign[33], steps 1 to 2 */
-#define AT_avx512bw_2_fc3 ((int32_t *)(words + 0)) /* fc3: i32[3], steps 2 to 3 */
+#define AT_avx512bw_0_sign1 ((uint32_t *)&words[0]) /* sign1: sign[5], steps 0 to 1 */
+#define AT_avx512bw_0_sign1_scratch ((uint8_t *)&words[1]) /* sign1 (scratch): u8[316], steps 0 to 0 */
+#define AT_avx512bw_1_sign2 ((uint32_t *)&words[78]) /* sign2: sign[33], steps 1 to 2 */
+#define AT_avx512bw_2_fc3 ((int32_t *)&words[0]) /* fc3: i32[3], steps 2 to 3 */
 
 static void forward_avx512bw(const uint8_t *input, uint32_t *words)
 {
@@ -80,10 +93,10 @@ static uint32_t predict_avx512bw(const uint8_t *input, uint32_t *words)
 /* ---- avx2: kernels of avx2, scalar ---- */
 
 /* Where each value lies in the arena, and the steps during which it is alive. */
-#define AT_avx2_0_sign1 ((uint32_t *)(words + 0)) /* sign1: sign[5], steps 0 to 1 */
-#define AT_avx2_0_sign1_scratch ((uint8_t *)(words + 1)) /* sign1 (scratch): u8[156], steps 0 to 0 */
-#define AT_avx2_1_sign2 ((uint32_t *)(words + 38)) /* sign2: sign[33], steps 1 to 2 */
-#define AT_avx2_2_fc3 ((int32_t *)(words + 0)) /* fc3: i32[3], steps 2 to 3 */
+#define AT_avx2_0_sign1 ((uint32_t *)&words[0]) /* sign1: sign[5], steps 0 to 1 */
+#define AT_avx2_0_sign1_scratch ((uint8_t *)&words[1]) /* sign1 (scratch): u8[156], steps 0 to 0 */
+#define AT_avx2_1_sign2 ((uint32_t *)&words[38]) /* sign2: sign[33], steps 1 to 2 */
+#define AT_avx2_2_fc3 ((int32_t *)&words[0]) /* fc3: i32[3], steps 2 to 3 */
 
 static void forward_avx2(const uint8_t *input, uint32_t *words)
 {
@@ -109,9 +122,9 @@ static uint32_t predict_avx2(const uint8_t *input, uint32_t *words)
 /* ---- scalar: kernels of scalar ---- */
 
 /* Where each value lies in the arena, and the steps during which it is alive. */
-#define AT_scalar_0_sign1 ((uint32_t *)(words + 0)) /* sign1: sign[5], steps 0 to 1 */
-#define AT_scalar_1_sign2 ((uint32_t *)(words + 3)) /* sign2: sign[33], steps 1 to 2 */
-#define AT_scalar_2_fc3 ((int32_t *)(words + 0)) /* fc3: i32[3], steps 2 to 3 */
+#define AT_scalar_0_sign1 ((uint32_t *)&words[0]) /* sign1: sign[5], steps 0 to 1 */
+#define AT_scalar_1_sign2 ((uint32_t *)&words[3]) /* sign2: sign[33], steps 1 to 2 */
+#define AT_scalar_2_fc3 ((int32_t *)&words[0]) /* fc3: i32[3], steps 2 to 3 */
 
 static void forward_scalar(const uint8_t *input, uint32_t *words)
 {
@@ -167,12 +180,12 @@ const char *toy_level(void)
 int toy_force_level(const char *level)
 {
     if (level == NULL) {
-        labc_force_level(LABC_LEVEL_AUTOMATIC);
+        (void)labc_force_level(LABC_LEVEL_AUTOMATIC);
         return 0;
     }
-    for (uint32_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
+    for (uint32_t i = 0; i < (sizeof(levels) / sizeof(levels[0])); i++) {
         if (strcmp(level, levels[i].name) == 0) {
-            return labc_force_level(levels[i].level) == 0 ? 0 : TOY_E_LEVEL;
+            return (labc_force_level(levels[i].level) == 0) ? 0 : TOY_E_LEVEL;
         }
     }
     return TOY_E_LEVEL;
@@ -180,10 +193,10 @@ int toy_force_level(const char *level)
 
 static int check(const void *input, const void *output, const void *arena)
 {
-    if (input == NULL || output == NULL || arena == NULL) {
+    if ((input == NULL) || (output == NULL) || (arena == NULL)) {
         return TOY_E_NULL;
     }
-    return (uintptr_t)arena % TOY_ARENA_ALIGN == 0u ? 0 : TOY_E_ALIGN;
+    return (((uintptr_t)arena % (uintptr_t)TOY_ARENA_ALIGN) == 0u) ? 0 : TOY_E_ALIGN;
 }
 
 int toy_run(const uint8_t input[TOY_INPUT_SIZE], float output[TOY_OUTPUT_SIZE], void *arena)

@@ -5,12 +5,14 @@
  * Model d925b89c6ac3e28d17561fe9ce843cfcf7836c1f1eceac71b7dd9849dafc1850
  */
 /** @file
- * Input:   6 values of uint8_t, row-major.
- * Output:  3 scores (float), the same bits as the Python reference's.
+ * Input:   6 values of uint8_t, row-major. Each is 0 ... 255, all allowed, in the unit of the
+ *          data the network was trained with: nothing is scaled or shifted here.
+ * Output:  3 scores (float), the same bits as the Python reference's. Finite, without a unit: the larger, the likelier.
  * Memory:  one arena of TOY_ARENA_BYTES bytes that the caller gives, aligned to TOY_ARENA_ALIGN; no heap. Its contents
- *          need not be kept between calls. Declare it as words, so that its type fits every use:
+ *          need not be kept between calls. Input, output and arena may not overlap. Declare it as words, so that its type fits every use:
  *              static uint32_t arena[TOY_ARENA_BYTES / 4];
  * Threads: every function is re-entrant; two calls at the same time need two arenas.
+ * Languages: C from C11 and C++ from C++17. Others call the functions; toy_arena_bytes() and the like stand for the macros.
  */
 #ifndef TOY_H
 #define TOY_H
@@ -21,34 +23,63 @@
 extern "C" {
 #endif
 
-#define TOY_INPUT_SIZE 6
-#define TOY_OUTPUT_SIZE 3
-#define TOY_ARENA_BYTES 20
-#define TOY_ARENA_ALIGN 4
+/** The version of what is declared here. Raised when a program that calls it must be changed: another signature or meaning. What is only
+ * added leaves it, and so does another network: its sizes and digest tell. */
+#define TOY_ABI_VERSION 1
+#define TOY_INPUT_SIZE 6 /**< values of an input */
+#define TOY_OUTPUT_SIZE 3 /**< scores of an output */
+#define TOY_ARENA_BYTES 20 /**< the arena's size in bytes, a multiple of 4 */
+#define TOY_ARENA_ALIGN 4 /**< what the arena's address is a multiple of */
 #define TOY_E_NULL (-1)  /**< a pointer is null */
 #define TOY_E_ALIGN (-2) /**< the arena is not aligned */
+#define TOY_MODEL_ID 0xd925b89c /**< the digest's first 32 bits, for #if */
+/** SHA-256 of the network: its layers and constants, whatever target they were built for. */
 #define TOY_MODEL_DIGEST "d925b89c6ac3e28d17561fe9ce843cfcf7836c1f1eceac71b7dd9849dafc1850"
+
+#ifdef __ELF__ /* A second network of this name does not link: the program asks for both. Costs nothing. */
+__asm__(".global toy_model_d925b89c6ac3e28d");
+#endif
 
 /** Compute the scores.
  * @param input   TOY_INPUT_SIZE values, any alignment; not changed.
- * @param output  TOY_OUTPUT_SIZE scores.
- * @param arena   TOY_ARENA_BYTES bytes.
+ * @param output  TOY_OUTPUT_SIZE scores, aligned as floats are.
+ * @param arena   TOY_ARENA_BYTES bytes, aligned to TOY_ARENA_ALIGN.
  * @return 0, or TOY_E_NULL, TOY_E_ALIGN (nothing is written then).
  */
 int toy_run(const uint8_t input[TOY_INPUT_SIZE], float output[TOY_OUTPUT_SIZE], void *arena);
 
 /** Find the class: the index of the largest score, the lowest on ties.
+ * @param input   as for toy_run.
+ * @param arena   as for toy_run.
  * @return 0 ... TOY_OUTPUT_SIZE - 1, or TOY_E_NULL, TOY_E_ALIGN.
  */
 int toy_predict(const uint8_t input[TOY_INPUT_SIZE], void *arena);
 
 /** Run the 8 golden vector(s) and compare every score bit for bit. Linked only if called.
+ * @param arena   as for toy_run.
  * @return 0 if all are equal, k > 0 if vector k is the first that differs, or TOY_E_NULL, TOY_E_ALIGN.
  */
 int toy_self_test(void *arena);
+
+/** @return TOY_ABI_VERSION that the library was built with: compare it with the header's where they come apart. */
+uint32_t toy_abi_version(void);
+
+/** @return TOY_INPUT_SIZE. This and the next are linked only if called. */
+uint32_t toy_input_size(void);
+
+/** @return TOY_OUTPUT_SIZE. */
+uint32_t toy_output_size(void);
+
+/** @return TOY_ARENA_BYTES. */
+uint32_t toy_arena_bytes(void);
+
+/** @return TOY_ARENA_ALIGN. */
+uint32_t toy_arena_align(void);
 
 #ifdef __cplusplus
 }
 #endif
 
+#elif TOY_MODEL_ID != 0xd925b89c
+#error "two networks are called toy: build one of them with another --name"
 #endif

@@ -58,7 +58,7 @@ int toy_self_test(void *arena)
         for (uint32_t i = 0; i < TOY_OUTPUT_SIZE; i++) {
             differ |= bits_of(output[i]) ^ labc_flash_u32(&scores[k][i]);
         }
-        if (differ != 0 || toy_predict(input, arena) != labc_flash_i32(&winners[k])) {
+        if ((differ != 0u) || (toy_predict(input, arena) != labc_flash_i32(&winners[k]))) {
             return k + 1;
         }
     }
