@@ -45,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "machines": {"elf", "emulator", "remote", "wasm"},
     "check": {
         "ir", "passes", "reference", "plan", "bits", "toolchain", "flags", "kernels", "resources", "target", "library",
-        "linked", "elf", "emulator", "machines", "wasm", "cycles",
+        "linked", "elf", "emulator", "machines", "remote", "wasm", "cycles",
     },
     "bench": {"ir", "kernels", "library", "plan", "toolchain", "target", "resources"},
     "report": {"ir", "frontend", "check", "bench", "cycles"},
