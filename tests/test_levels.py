@@ -158,7 +158,7 @@ def test_levels_are_chosen(digits_like: Path, tmp_path: Path) -> None:
     assert manifest["isas"] == ["avx2", "scalar"]
     assert {path.name for path in (out / "src").iterdir()} == {
         "avx2.c", "avx2.h", "scalar.c", "scalar.h", "cpu.c", "cpu.h", "dispatch.c", "dispatch.h", "kernels.def", "kernels.h",
-        "net.c", "net_info.c", "net_self_test.c", "net_weights.c", "net_weights.h",
+        "labc_runtime.c", "net.c", "net_info.c", "net_self_test.c", "net_weights.c", "net_weights.h",
     }  # fmt: skip
     if runs_here("a library with two levels"):
         library = labc.load(out)

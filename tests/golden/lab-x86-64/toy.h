@@ -37,7 +37,7 @@ extern "C" {
 #define TOY_E_NULL (-1)  /**< a pointer is null */
 #define TOY_E_ALIGN (-2) /**< the arena is not aligned */
 #define TOY_E_LEVEL (-3) /**< no such level in this library, or not on this processor */
-#define TOY_MODEL_ID 0x8ff4623e /**< the digest's first 32 bits, for #if */
+#define TOY_MODEL_ID 0x8ff4623e /**< the digest's first 32 bits, for the preprocessor */
 /** SHA-256 of the network: its layers and constants, whatever target they were built for. */
 #define TOY_MODEL_DIGEST "8ff4623e0e48edac4046241207df34ef8535065cf9588e5509002fca179d27ef"
 

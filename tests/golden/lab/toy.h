@@ -32,7 +32,7 @@ extern "C" {
 #define TOY_ARENA_ALIGN 4 /**< what the arena's address is a multiple of */
 #define TOY_E_NULL (-1)  /**< a pointer is null */
 #define TOY_E_ALIGN (-2) /**< the arena is not aligned */
-#define TOY_MODEL_ID 0x8ff4623e /**< the digest's first 32 bits, for #if */
+#define TOY_MODEL_ID 0x8ff4623e /**< the digest's first 32 bits, for the preprocessor */
 /** SHA-256 of the network: its layers and constants, whatever target they were built for. */
 #define TOY_MODEL_DIGEST "8ff4623e0e48edac4046241207df34ef8535065cf9588e5509002fca179d27ef"
 

@@ -38,7 +38,7 @@ extern "C" {
 #define TOY_E_NULL (-1)  /**< a pointer is null */
 #define TOY_E_ALIGN (-2) /**< the arena is not aligned */
 #define TOY_E_LEVEL (-3) /**< no such level in this library, or not on this processor */
-#define TOY_MODEL_ID 0xd925b89c /**< the digest's first 32 bits, for #if */
+#define TOY_MODEL_ID 0xd925b89c /**< the digest's first 32 bits, for the preprocessor */
 /** SHA-256 of the network: its layers and constants, whatever target they were built for. */
 #define TOY_MODEL_DIGEST "d925b89c6ac3e28d17561fe9ce843cfcf7836c1f1eceac71b7dd9849dafc1850"
 

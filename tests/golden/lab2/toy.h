@@ -32,7 +32,7 @@ extern "C" {
 #define TOY_ARENA_ALIGN 4 /**< what the arena's address is a multiple of */
 #define TOY_E_NULL (-1)  /**< a pointer is null */
 #define TOY_E_ALIGN (-2) /**< the arena is not aligned */
-#define TOY_MODEL_ID 0xd925b89c /**< the digest's first 32 bits, for #if */
+#define TOY_MODEL_ID 0xd925b89c /**< the digest's first 32 bits, for the preprocessor */
 /** SHA-256 of the network: its layers and constants, whatever target they were built for. */
 #define TOY_MODEL_DIGEST "d925b89c6ac3e28d17561fe9ce843cfcf7836c1f1eceac71b7dd9849dafc1850"
 
