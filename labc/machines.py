@@ -41,6 +41,11 @@ def name(cpu: str) -> str:
     return "wasmtime" if cpu == wasm.CPU else "unicorn"
 
 
+def fences(cpu: str) -> tuple[int, ...]:
+    """Where the core has pages that cannot be touched, above memory that images leave alone; of others `alloc` ends at one, or none does."""
+    return remote.FENCED.get(cpu, ())
+
+
 def load(image: Path | bytes, cpu: str) -> Core:
     """The image on its core. Raises LabcError as `emulator.Image` does."""
     if cpu in remote.MACHINES:
