@@ -42,7 +42,7 @@ def name(cpu: str) -> str:
 
 
 def fences(cpu: str) -> tuple[int, ...]:
-    """Where the core has pages that cannot be touched, above memory that images leave alone; of others `alloc` ends at one, or none does."""
+    """Where the core has pages that cannot be touched, each above 128 KiB that images leave alone; none where it has no such pages."""
     return remote.FENCED.get(cpu, ())
 
 
