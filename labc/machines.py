@@ -42,6 +42,11 @@ def name(cpu: str) -> str:
     return "wasmtime" if cpu in wasm.CPUS else "unicorn"
 
 
+def fences(cpu: str) -> tuple[int, ...]:
+    """Where the core has pages that cannot be touched, each above 128 KiB that images leave alone; none where it has no such pages."""
+    return remote.FENCED.get(cpu, ())
+
+
 def load(image: Path | bytes, cpu: str) -> Core:
     """The image on its core. Raises LabcError as `emulator.Image` does."""
     if cpu in remote.MACHINES:

@@ -67,9 +67,8 @@ MACHINES = {
     # ATmega328P data sheet, "AVR Memories". Debuggers see data 8 MiB on.
     "atmega328p": Machine("qemu-system-avr", ("-M", "uno", *_QUIET, "-bios"), 32 << 10, (0x100, 0x900), 0x80_0000, "qemu-system-misc"),
 }
-FENCED: dict[
-    str, tuple[int, ...]
-] = {}  # where a page is that cannot be touched, above 128 KiB that an image does not use: see runtime/image/riscv.c
+# Where pages are that cannot be touched, each above memory that images leave alone: runtime/image/riscv.c.
+FENCED: dict[str, tuple[int, ...]] = {}
 # QEMU, hw/riscv/virt.c: memory starts at 0x8000_0000; runtime/image/riscv.ld divides it.
 for _cpu, _bits, _model in (("rv32imac_zbb", 32, "rv32,zbb=true"), ("rv64gc_zbb", 64, "rv64,zbb=true")):
     _options = ("-M", "virt", "-cpu", _model, *_QUIET, "-bios", "none", "-kernel")

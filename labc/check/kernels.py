@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labc import emulator, remote, toolchain, wasm
+from labc import emulator, toolchain, wasm
 from labc import kernels as tables
 from labc import machines as places
 from labc import target as targets
@@ -134,7 +134,7 @@ def machines(target: str | None = None) -> tuple[Machine, ...]:
 
 def emulated(name: str, target: Target) -> Machine:
     """The machine called `name` with the core of `target`."""
-    fenced = target.cpu in (*emulator.CORES, *remote.FENCED)
+    fenced = target.cpu in emulator.CORES or places.fences(target.cpu or "")
     return Machine(name, target, (32 << 10 if kind_of(target) == "cortex-m" else 68 << 10) if fenced else 0)
 
 
@@ -252,10 +252,8 @@ def _core(elf: bytes, machine: Machine) -> places.Core:
     """A core with the image, and the blocks it is given, where it is: each ends at a page that cannot be touched."""
     core = places.load(elf, machine.target.cpu or "")
     if machine.block_bytes:
-        if isinstance(core, remote.Image):
-            blocks = [fence - machine.block_bytes for fence in remote.FENCED[core.cpu]]
-        else:
-            blocks = [core.alloc(machine.block_bytes, 128) for _ in range(BLOCKS)]
+        fenced = [fence - machine.block_bytes for fence in places.fences(machine.target.cpu or "")]
+        blocks = fenced or [core.alloc(machine.block_bytes, 128) for _ in range(BLOCKS)]
         pointer, order = "Q" if kind_of(machine.target) in ("aarch64", "riscv64") else "I", _order(machine)
         core.write(core.symbols["labc_check_blocks"].address, struct.pack(f"{order}{BLOCKS}{pointer}", *blocks))
         core.write(core.symbols["labc_check_block_bytes"].address, struct.pack(f"{order}I", machine.block_bytes))
