@@ -47,8 +47,9 @@ class Machine:
 
     @property
     def isas(self) -> tuple[str, ...]:
-        """Those whose rows its compiler sees, best first."""
-        return tables.seen(_MACHINES.get(kind_of(self.target), "any"))
+        """Those whose rows its compiler sees, best first: but those that only other cores of its architecture have."""
+        others = {isa for core in targets.CORES.values() for isa in core.isas} - set(self.target.isas)
+        return tuple(isa for isa in tables.seen(_MACHINES.get(kind_of(self.target), "any")) if isa not in others)
 
     @property
     def rows(self) -> list[str]:
