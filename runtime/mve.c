@@ -4,21 +4,30 @@
 
 /* ---- signs times signs ---- */
 
-/* The differences of four rows, whose words lie side by side in w, which moves on to the next. */
-INLINED counter differences(const uint32_t *x, const uint32_t **w, uint32_t words)
+static NOT_INLINED void count(const uint32_t *x, const uint32_t *w, uint32_t words, size_t gap, uint32_t *counts, const uint32_t *end)
 {
-    counter c = nothing();
-    count_run(&c, &x, w, words, 0);
-    return c;
+    count_run(x, w, words, gap, counts, end, 0);
+}
+
+/* The differences of SOME_ROWS or fewer. */
+static void differences(const uint32_t *x, const uint32_t *w, uint32_t words, uint32_t rows, uint32_t counts[SOME_ROWS])
+{
+    const uint32_t *const end = clear(counts, rows);
+    for (uint32_t done = 0; done < words;) {
+        const uint32_t left = words - done, some = left <= MOST_WORDS ? left : MOST_WORDS / 4 * 4;
+        count(x + done, w + 4 * done, some, 4 * (size_t)(words - some), counts, end);
+        done += some;
+    }
 }
 
 void labc_sign_matvec_sums_mve(const uint32_t *restrict x, const uint32_t *restrict w, uint32_t inputs, uint32_t rows, int32_t *restrict y)
 {
     const uint32_t words = inputs / 32 + (inputs % 32 != 0);
-    const uint32_t *at = w;
-    for (uint32_t n = 0; n < rows; n += 4) {
-        const counter c = differences(x, &at, words);
-        store_sums(y + n, inputs, counted(&c, 2), rows - n);
+    uint32_t counts[SOME_ROWS];
+    for (uint32_t n = 0; n < rows; n += SOME_ROWS) {
+        const uint32_t some = rows - n < SOME_ROWS ? rows - n : SOME_ROWS;
+        differences(x, w + (size_t)n * words, words, some, counts);
+        store_sums(counts, inputs, some, y + n);
     }
 }
 
@@ -26,14 +35,10 @@ void labc_sign_matvec_threshold_mve(const uint32_t *restrict x, const uint32_t *
                                     uint32_t rows, uint32_t *restrict y)
 {
     const uint32_t words = inputs / 32 + (inputs % 32 != 0);
-    const uint32_t *at = w;
-    uint32_t signs = 0;
-    for (uint32_t n = 0; n < rows; n += 4) {
-        const counter c = differences(x, &at, words);
-        signs = push_signs(signs, counted(&c, 1), 0, limits + n, rows - n);
-        if (n % 32 == 28 || rows - n <= 4) {
-            y[n / 32] = signs >> (28 - n % 32);
-            signs = 0;
-        }
+    uint32_t counts[SOME_ROWS];
+    for (uint32_t n = 0; n < rows; n += SOME_ROWS) {
+        const uint32_t some = rows - n < SOME_ROWS ? rows - n : SOME_ROWS;
+        differences(x, w + (size_t)n * words, words, some, counts);
+        store_signs(counts, 1, 0, limits + n, some, y + n / 32);
     }
 }

@@ -6,9 +6,11 @@
 #include "kernels.h"
 
 #include <arm_mve.h>
+#include <stddef.h>
 
 /* Where arguments must be constants, and counts stay in registers. */
 #define INLINED __attribute__((always_inline)) static inline
+#define NOT_INLINED __attribute__((noinline))
 
 /* ---- lanes are rows, bits of a lane are columns ---- */
 
@@ -21,98 +23,75 @@ INLINED uint32x4_t full_add(uint32x4_t *sum, uint32x4_t b, uint32x4_t c)
     return carry;
 }
 
-INLINED uint32x4_t half_add(uint32x4_t *sum, uint32x4_t b)
-{
-    const uint32x4_t carry = vandq_u32(*sum, b);
-    *sum = veorq_u32(*sum, b);
-    return carry;
-}
-
 /*
- * Bit counts of nibbles, by bytes. In each field of 2 bits, v - (v >> 1 & 01..01) = 2 high + low - high is their count; in each of 4,
- * v - 3 (v >> 2 & 0011..0011) = 4 high + low - 3 high. A product with a number costs no more than an addition.
- */
-INLINED uint8x16_t count_nibbles(uint32x4_t bits)
-{
-    const uint8x16_t v = vreinterpretq_u8_u32(bits);
-    const uint8x16_t pairs = vsubq_u8(v, vandq_u8(vshrq_n_u8(v, 1), vdupq_n_u8(0x55)));
-    return vmlaq_n_u8(pairs, vandq_u8(vshrq_n_u8(pairs, 2), vdupq_n_u8(0x33)), (uint8_t)-3);
-}
-
-/* Nibbles up to 15, summed in pairs to bytes: 16 high + low - 15 high. */
-INLINED uint8x16_t add_nibbles(uint8x16_t v)
-{
-    return vmlaq_n_u8(v, vshrq_n_u8(v, 4), (uint8_t)-15);
-}
-
-/* `times` the sum of the four bytes of each lane, below 256. */
-INLINED uint32x4_t add_bytes(uint8x16_t v, uint32_t times)
-{
-    return vshrq_n_u32(vmulq_n_u32(vreinterpretq_u32_u8(v), times * UINT32_C(0x01010101)), 24);
-}
-
-/*
- * Columns of bits count the differences in them, with the digits ones and twos kept and each carry into the fours counted: a population
- * count for 512 products. Table look-ups (gathers) would be fewer instructions, but not fewer cycles, and their addresses would depend on x.
+ * Columns of bits count the differences in them, with the digits ones and twos kept, and each carry into the fours counted by bytes: a
+ * population count for 512 products. Look-ups (gathers) would be fewer instructions, not fewer cycles, and their addresses would depend on x.
+ * In assembly, as this needs all eight vector registers: compilers spill, and load the words of x one by one.
  */
 typedef struct {
-    uint32x4_t ones, twos, fours; /* fours: how many, in each row */
-} counter;
+    uint32x4_t ones, twos;
+    uint8x16_t fours;
+} digits;
 
-INLINED counter nothing(void)
-{
-    const counter c = {vdupq_n_u32(0), vdupq_n_u32(0), vdupq_n_u32(0)};
-    return c;
-}
+/* A byte of all digits is at most 8 per word. */
+enum { MOST_WORDS = 31 };
 
-/* Seven counts of fours fill a lane's sum of bytes: 7 * 32 = 224. */
-enum { QUADS = 6 };
-
-/*
- * Four words at a time, of which there are 4 quads. This is where the time goes, and it needs all eight vector registers: compilers spill,
- * and load the words of x one by one. DIFFER takes the next two words, whose x `first` and `second` bring, and leaves in %q[a] the carries.
- */
+/* full_add with registers; the carries become b. */
 #define FULL_ADD(sum, b, c, half)                                                                                                  \
     "veor %q[" half "], %q[" sum "], %q[" b "]\n\t"                                                                                \
     "vand %q[" b "], %q[" sum "], %q[" b "]\n\t"                                                                                   \
     "veor %q[" sum "], %q[" half "], %q[" c "]\n\t"                                                                                \
     "vand %q[" half "], %q[" half "], %q[" c "]\n\t"                                                                               \
     "vorr %q[" b "], %q[" b "], %q[" half "]\n\t"
-#define DIFFER(load, to, w)                                                                                                        \
+/*
+ * Bit counts of nibbles: in each field of 2 bits, v - (v >> 1 & 01..01) = 2 high + low - high is their count; in each of 4,
+ * v - 3 (v >> 2 & 0011..0011) = 4 high + low - 3 high. A product with a number costs no more than an addition.
+ */
+#define COUNT_NIBBLES(v, t, odd, pairs)                                                                                            \
+    "vshr.u8 %q[" t "], %q[" v "], #1\n\t"                                                                                         \
+    "vand %q[" t "], %q[" t "], %q[" odd "]\n\t"                                                                                   \
+    "vsub.i8 %q[" v "], %q[" v "], %q[" t "]\n\t"                                                                                  \
+    "vshr.u8 %q[" t "], %q[" v "], #2\n\t"                                                                                         \
+    "vand %q[" t "], %q[" t "], %q[" pairs "]\n\t"                                                                                 \
+    "vmla.u8 %q[" v "], %q[" t "], %[minus_3]\n\t"
+/* Nibbles up to 15, summed in pairs to bytes: 16 high + low - 15 high. */
+#define ADD_NIBBLES(v, t)                                                                                                          \
+    "vshr.u8 %q[" t "], %q[" v "], #4\n\t"                                                                                         \
+    "vmla.u8 %q[" v "], %q[" t "], %[minus_15]\n\t"
+/* A word of each row, and x, which `load` brings. */
+#define DIFFER(load, to, t)                                                                                                        \
     load                                                                                                                           \
-    "vldrw.32 %q[" w "], [%[w]], #16\n\t"                                                                                          \
-    "veor %q[" to "], %q[" to "], %q[" w "]\n\t"
-#define COUNT_QUADS(load4, load_a, load_b, load_c, load_d)                                                                         \
-    __asm__("wls lr, %[quads], 2f\n"                                                                                               \
+    "vldrw.32 %q[" t "], [%[w]], #16\n\t"                                                                                          \
+    "veor %q[" to "], %q[" to "], %q[" t "]\n\t"
+#define COUNT_QUADS(load, load_0, load_1, load_2, load_3)                                                                          \
+    __asm__("vmov.i8 %q[odd], #0x55\n\t"                                                                                           \
+            "vmov.i8 %q[fours], #0\n\t"                                                                                            \
+            "lsr r3, %[words], #2\n\t"                                                                                             \
+            "wls lr, r3, 2f\n"                                                                                                     \
             "1:\n\t"                                                                                                               \
-            load4                                                                                                                  \
-            DIFFER(load_a, "a", "b")                                                                                               \
-            DIFFER(load_b, "b", "c")                                                                                               \
+            load                                                                                                                   \
+            DIFFER(load_0, "a", "b")                                                                                               \
+            DIFFER(load_1, "b", "c")                                                                                               \
             FULL_ADD("ones", "a", "b", "c")                                                                                        \
-            DIFFER(load_c, "b", "c")                                                                                               \
-            DIFFER(load_d, "c", "d")                                                                                               \
+            DIFFER(load_2, "b", "c")                                                                                               \
+            DIFFER(load_3, "c", "d")                                                                                               \
             FULL_ADD("ones", "b", "c", "d")                                                                                        \
             FULL_ADD("twos", "a", "b", "c")                                                                                        \
-            "vshr.u8 %q[b], %q[a], #1\n\t" /* fours += add_nibbles(count_nibbles(a)) */                                            \
-            "vand %q[b], %q[b], %q[odd]\n\t"                                                                                       \
-            "vsub.i8 %q[a], %q[a], %q[b]\n\t"                                                                                      \
             "vmov.i8 %q[c], #0x33\n\t"                                                                                             \
-            "vshr.u8 %q[b], %q[a], #2\n\t"                                                                                         \
-            "vand %q[b], %q[b], %q[c]\n\t"                                                                                         \
-            "vmla.u8 %q[a], %q[b], %[minus_3]\n\t"                                                                                 \
-            "vshr.u8 %q[b], %q[a], #4\n\t"                                                                                         \
-            "vmla.u8 %q[a], %q[b], %[minus_15]\n\t"                                                                                \
+            COUNT_NIBBLES("a", "b", "odd", "c")                                                                                    \
+            ADD_NIBBLES("a", "b")                                                                                                  \
             "vadd.i8 %q[fours], %q[fours], %q[a]\n\t"                                                                              \
             "le lr, 1b\n"                                                                                                          \
             "2:"                                                                                                                   \
-            : [ones] "+w"(c->ones), [twos] "+w"(c->twos), [fours] "+w"(*fours), [x] "+r"(*x), [w] "+r"(*w), [a] "=&w"(a),           \
-              [b] "=&w"(b), [c] "=&w"(d), [d] "=&w"(e)                                                                              \
-            : [quads] "r"(quads), [odd] "w"(vdupq_n_u8(0x55)), [minus_3] "r"(253), [minus_15] "r"(241)                              \
+            : [ones] "+w"(s->ones), [twos] "+w"(s->twos), [fours] "=&w"(s->fours), [x] "+r"(*x), [w] "+r"(*w), [a] "=&w"(a),       \
+              [b] "=&w"(b), [c] "=&w"(c), [d] "=&w"(d), [odd] "=&w"(odd)                                                           \
+            : [words] "r"(words), [minus_3] "r"(-3), [minus_15] "r"(-15)                                                           \
             : "r3", "r4", "r5", "r6", "lr", "cc", "memory")
 
-INLINED void count_quads(counter *c, uint8x16_t *fours, const uint32_t **x, const uint32_t **w, uint32_t quads, int spread)
+/* Four words at a time, and not what is over; where x is `spread`, each of its words is there four times. */
+INLINED void count_quads(digits *s, const uint32_t **x, const uint32_t **w, uint32_t words, int spread)
 {
-    uint32x4_t a, b, d, e;
+    uint32x4_t a, b, c, d, odd;
     if (spread) {
         COUNT_QUADS("", "vldrw.32 %q[a], [%[x]], #16\n\t", "vldrw.32 %q[b], [%[x]], #16\n\t", "vldrw.32 %q[b], [%[x]], #16\n\t",
                     "vldrw.32 %q[c], [%[x]], #16\n\t");
@@ -122,67 +101,124 @@ INLINED void count_quads(counter *c, uint8x16_t *fours, const uint32_t **x, cons
     }
 }
 
-/* The next word of x, in every lane: as it is, or `spread`, where it is there four times. */
-INLINED uint32x4_t next_word(const uint32_t **x, int spread)
+/* Counts what was left out: a nibble of ones + 2 twos is at most 12. Then sums the four bytes of each lane. */
+INLINED uint32x4_t counted(digits s)
 {
-    const uint32x4_t word = spread ? vld1q_u32(*x) : vdupq_n_u32(**x);
-    *x += spread ? 4 : 1;
-    return word;
+    uint32x4_t a, b, c;
+    __asm__("vmov.i8 %q[b], #0x55\n\t"
+            "vmov.i8 %q[c], #0x33\n\t"
+            COUNT_NIBBLES("twos", "a", "b", "c")
+            COUNT_NIBBLES("ones", "a", "b", "c")
+            "movs r3, #2\n\t"
+            "movs r4, #4\n\t"
+            "vmla.u8 %q[ones], %q[twos], r3\n\t"
+            ADD_NIBBLES("ones", "a")
+            "vmla.u8 %q[ones], %q[fours], r4\n\t"
+            "vmovlb.u8 %q[a], %q[ones]\n\t"
+            "vmovlt.u8 %q[b], %q[ones]\n\t"
+            "vadd.i16 %q[a], %q[a], %q[b]\n\t"
+            "vmovlb.u16 %q[b], %q[a]\n\t"
+            "vmovlt.u16 %q[a], %q[a]\n\t"
+            "vadd.i32 %q[ones], %q[a], %q[b]"
+            : [ones] "+w"(s.ones), [twos] "+w"(s.twos), [a] "=&w"(a), [b] "=&w"(b), [c] "=&w"(c)
+            : [fours] "w"(s.fours), [minus_3] "r"(-3), [minus_15] "r"(-15)
+            : "r3", "r4", "cc");
+    return s.ones;
 }
+
+#undef FULL_ADD
+#undef COUNT_NIBBLES
+#undef ADD_NIBBLES
+#undef DIFFER
+#undef COUNT_QUADS
 
 INLINED uint32x4_t difference(const uint32_t **x, const uint32_t **w, int spread)
 {
-    const uint32x4_t word = next_word(x, spread), bits = vld1q_u32(*w);
+    const uint32x4_t word = spread ? vld1q_u32(*x) : vdupq_n_u32(**x), bits = vld1q_u32(*w);
+    *x += spread ? 4 : 1;
     *w += 4;
     return veorq_u32(word, bits);
 }
 
-/* Counts a run of `words` words that follow each other in x as in w: four at a time, what is over four first. */
-INLINED void count_run(counter *c, const uint32_t **x, const uint32_t **w, uint32_t words, int spread)
+/*
+ * Adds to the counts of each four rows those of a run of words, at most MOST_WORDS; w has its words side by side, and `gap` numbers from
+ * the end of one run to the next four rows'. No more is in registers at once than there are. Of what is over four nothing carries.
+ */
+INLINED void count_run(const uint32_t *x, const uint32_t *w, uint32_t words, size_t gap, uint32_t *counts, const uint32_t *end, int spread)
 {
-    uint32_t quads = words / 4;
-    uint8x16_t fours = vdupq_n_u8(0);
-    if (words % 4 != 0) {
-        uint32x4_t twos_a = vdupq_n_u32(0), twos_b = twos_a;
+    do {
+        const uint32_t *at = x;
+        digits s;
+        s.ones = s.twos = vdupq_n_u32(0);
         if (words & 1) {
-            twos_a = half_add(&c->ones, difference(x, w, spread));
+            s.ones = difference(&at, &w, spread);
         }
         if (words & 2) {
-            const uint32x4_t d = difference(x, w, spread);
-            twos_b = full_add(&c->ones, d, difference(x, w, spread));
+            const uint32x4_t d = difference(&at, &w, spread);
+            s.twos = full_add(&s.ones, d, difference(&at, &w, spread));
         }
-        fours = add_nibbles(count_nibbles(full_add(&c->twos, twos_a, twos_b)));
+        count_quads(&s, &at, &w, words, spread);
+        vst1q_u32(counts, vaddq_u32(vld1q_u32(counts), counted(s)));
+        counts += 4;
+        w += gap;
+    } while (counts != end);
+}
+
+/* Rows whose counts are kept at once. */
+enum { SOME_ROWS = 64 };
+
+INLINED uint32_t *clear(uint32_t counts[SOME_ROWS], uint32_t rows)
+{
+    uint32_t *at = counts;
+    for (uint32_t n = 0; n < rows; n += 4, at += 4) {
+        vst1q_u32(at, vdupq_n_u32(0));
     }
-    for (; quads > QUADS; quads -= QUADS) {
-        count_quads(c, &fours, x, w, QUADS, spread);
-        c->fours = vaddq_u32(c->fours, add_bytes(fours, 1));
-        fours = vdupq_n_u8(0);
+    return at;
+}
+
+/* ---- what becomes of the counts ---- */
+
+INLINED int32x4_t sums_of(const uint32_t *counts, uint32_t most)
+{
+    return vreinterpretq_s32_u32(vmlaq_n_u32(vdupq_n_u32(most), vld1q_u32(counts), UINT32_MAX - 1));
+}
+
+/* y = most - 2 counts. */
+INLINED void store_sums(const uint32_t *counts, uint32_t most, uint32_t rows, int32_t *y)
+{
+    for (uint32_t left = rows / 4; left > 0; --left, counts += 4, y += 4) {
+        vst1q_s32(y, sums_of(counts, most));
     }
-    count_quads(c, &fours, x, w, quads, spread);
-    c->fours = vaddq_u32(c->fours, add_bytes(fours, 1));
+    if (rows % 4 != 0) {
+        vst1q_p_s32(y, sums_of(counts, most), vctp32q(rows % 4));
+    }
 }
 
-/* `times`, 1 or 2, what was counted. A nibble of ones + 2 twos is at most 12, a lane's sum of them at most 96. */
-INLINED int32x4_t counted(const counter *c, uint32_t times)
+/* Signs of times count + more <= limit, of so many rows; times is 1 or 2. */
+INLINED void store_signs(const uint32_t *counts, uint32_t times, uint32_t more, const int32_t *limits, uint32_t rows, uint32_t *y)
 {
-    const uint8x16_t low = vmlaq_n_u8(count_nibbles(c->ones), count_nibbles(c->twos), 2);
-    return vreinterpretq_s32_u32(vmlaq_n_u32(add_bytes(add_nibbles(low), times), c->fours, 4 * times));
-}
-
-/* ---- what becomes of the counts of four rows, or of the last `left` ---- */
-
-INLINED void store_sums(int32_t *y, uint32_t most, int32x4_t twice, uint32_t left)
-{
-    vst1q_p_s32(y, vaddq_n_s32(vnegq_s32(twice), (int32_t)most), vctp32q(left));
-}
-
-/* Four signs more, count + more <= limit, above 28 that move down. */
-INLINED uint32_t push_signs(uint32_t signs, int32x4_t counts, int32_t more, const int32_t *limits, uint32_t left)
-{
-    static const uint32_t top[4] = {UINT32_C(1) << 28, UINT32_C(1) << 29, UINT32_C(1) << 30, UINT32_C(1) << 31};
-    const mve_pred16_t there = vctp32q(left);
-    const int32x4_t limit = vld1q_z_s32(limits, there);
-    return vaddvaq_p_u32(signs >> 4, vld1q_u32(top), vcmpleq_m_s32(vaddq_n_s32(counts, more), limit, there));
+    static const int32_t down[4] = {-3, -2, -1, 0};
+    for (uint32_t n = 0; n < rows; n += 32) {
+        const uint32_t some = rows - n < 32 ? rows - n : 32;
+        uint32x4_t above = vdupq_n_u32(0); /* every fourth bit of a lane: whether its row is above its limit */
+#define PUSH(limit)                                                                                                                \
+    do {                                                                                                                           \
+        const uint32x4_t below = vmlaq_n_u32(vreinterpretq_u32_s32(limit), vld1q_u32(counts), 0 - times);                          \
+        above = vsriq_n_u32(times == 1 ? below : vaddq_n_u32(below, 0 - more), above, 4);                                          \
+        counts += 4;                                                                                                               \
+        limits += 4;                                                                                                               \
+    } while (0)
+        for (uint32_t left = some / 4; left > 0; --left) {
+            PUSH(vld1q_s32(limits));
+        }
+        if (some % 4 != 0) {
+            PUSH(vld1q_z_s32(limits, vctp32q(some % 4)));
+        }
+#undef PUSH
+        /* Lane 3 has its rows' bits in their places, the others have theirs 1, 2 and 3 too high. */
+        const uint32x4_t signs = vbicq_u32(vdupq_n_u32(UINT32_C(0x88888888)), above);
+        *y++ = vaddvq_u32(vshlq_u32(signs, vld1q_s32(down))) >> (28 - (some - 1) / 4 * 4) & UINT32_MAX >> (32 - some);
+    }
 }
 
 #endif

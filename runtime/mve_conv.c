@@ -7,7 +7,7 @@
 
 /*
  * What an output pixel sees is gathered once, each word four times, and compared with every four rows of weights. In those, the weights of
- * its taps are one run of words if no column is missing, else one per kernel row, `step` numbers from one to the next.
+ * its taps are one run of words if no column is missing, else one per kernel row, `step` numbers on.
  */
 typedef struct {
     uint32_t runs, words; /* words of a run */
@@ -37,39 +37,31 @@ INLINED void gather(const uint32_t *x, const path *p, uint32_t *patch)
     }
 }
 
-INLINED counter differences(const view *seen, const uint32_t *patch, const uint32_t *w)
+static NOT_INLINED void count(const uint32_t *patch, const uint32_t *w, uint32_t words, size_t gap, uint32_t *counts, const uint32_t *end)
 {
-    counter c = nothing();
+    count_run(patch, w, words, gap, counts, end, 1);
+}
+
+/* The differences of SOME_ROWS or fewer; four rows of w are `step` numbers. */
+static void differences(const view *seen, const uint32_t *patch, const uint32_t *w, size_t step, uint32_t rows, uint32_t counts[SOME_ROWS])
+{
+    const uint32_t *const end = clear(counts, rows);
     for (uint32_t i = 0; i < seen->runs; ++i, w += seen->step) {
-        const uint32_t *at = w;
-        count_run(&c, &patch, &at, seen->words, 1);
-    }
-    return c;
-}
-
-/* Of one pixel, all rows: their sums, or, where there are limits, their signs. */
-INLINED void compare(const view *seen, const uint32_t *patch, const uint32_t *w, size_t row_words, const int32_t *limits, uint32_t rows,
-                     void *y)
-{
-    uint32_t signs = 0;
-    for (uint32_t n = 0; n < rows; n += 4, w += 4 * row_words) {
-        const counter c = differences(seen, patch, w);
-        if (limits == 0) {
-            store_sums((int32_t *)y + n, seen->inside, counted(&c, 2), rows - n);
-            continue;
-        }
-        signs = push_signs(signs, counted(&c, 2), (int32_t)seen->outside, limits + n, rows - n);
-        if (n % 32 == 28 || rows - n <= 4) {
-            ((uint32_t *)y)[n / 32] = signs >> (28 - n % 32);
-            signs = 0;
+        for (uint32_t done = 0; done < seen->words;) {
+            const uint32_t left = seen->words - done, some = left <= MOST_WORDS ? left : MOST_WORDS / 4 * 4;
+            count(patch, w + 4 * done, some, step - 4 * (size_t)some, counts, end);
+            patch += 4 * some;
+            done += some;
         }
     }
 }
 
-INLINED void convolve(const uint32_t *x, const uint32_t *w, const int32_t *limits, const labc_window *v, uint32_t rows, uint32_t *y,
-                      size_t pixel_words, uint32_t *patch)
+INLINED void convolve(const uint32_t *x, const uint32_t *w, const int32_t *limits, const labc_window *v, uint32_t rows, uint32_t *signs,
+                      int32_t *sums, uint32_t *patch)
 {
-    const uint32_t words = v->channels / 32 + (v->channels % 32 != 0);
+    const uint32_t words = v->channels / 32 + (v->channels % 32 != 0), row_words = taps_of(v) * words;
+    const size_t sign_words = rows / 32 + (rows % 32 != 0);
+    uint32_t counts[SOME_ROWS];
     region r = region_at(v, 0, 0);
     do {
         const path p = path_of(v, &r, words);
@@ -77,7 +69,15 @@ INLINED void convolve(const uint32_t *x, const uint32_t *w, const int32_t *limit
         cursor c = cursor_at(v, &r, &p);
         for (uint32_t left = pixels_of(&r); left != 0; --left, advance(&c, v, &r, &p)) {
             gather(x + c.from, &p, patch);
-            compare(&seen, patch, w + seen.first, (size_t)taps_of(v) * words, limits, rows, y + c.to * pixel_words);
+            for (uint32_t n = 0; n < rows; n += SOME_ROWS) {
+                const uint32_t some = rows - n < SOME_ROWS ? rows - n : SOME_ROWS;
+                differences(&seen, patch, w + seen.first + (size_t)n * row_words, 4 * (size_t)row_words, some, counts);
+                if (sums != 0) {
+                    store_sums(counts, seen.inside, some, sums + c.to * rows + n);
+                } else {
+                    store_signs(counts, 2, seen.outside, limits + n, some, signs + c.to * sign_words + n / 32);
+                }
+            }
         }
     } while (next_region(v, &r));
 }
@@ -85,11 +85,11 @@ INLINED void convolve(const uint32_t *x, const uint32_t *w, const int32_t *limit
 void labc_sign_conv_sums_mve(const uint32_t *restrict x, const uint32_t *restrict w, const labc_window *restrict window, uint32_t rows,
                              int32_t *restrict y, void *restrict scratch)
 {
-    convolve(x, w, 0, window, rows, (uint32_t *)y, rows, scratch);
+    convolve(x, w, 0, window, rows, 0, y, scratch);
 }
 
 void labc_sign_conv_threshold_mve(const uint32_t *restrict x, const uint32_t *restrict w, const int32_t *restrict limits,
                                   const labc_window *restrict window, uint32_t rows, uint32_t *restrict y, void *restrict scratch)
 {
-    convolve(x, w, limits, window, rows, y, rows / 32 + (rows % 32 != 0), scratch);
+    convolve(x, w, limits, window, rows, y, 0, scratch);
 }

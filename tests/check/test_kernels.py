@@ -37,7 +37,7 @@ def no_new_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 # One machine for each file of kernels and for each byte order: the others of `labc check --kernels` run the same code on more cores.
-TRIED = ("host", "cortex-m0", "cortex-m4", "aarch64", "armv7", "mips")
+TRIED = ("host", "cortex-m0", "cortex-m4", "cortex-m55", "aarch64", "armv7", "mips")
 
 
 def test_every_kernel_on_some_machine(no_new_files: None) -> None:
@@ -68,9 +68,11 @@ def test_every_kernel_on_some_machine(no_new_files: None) -> None:
     for column in ran:
         machine = next(machine for machine in where if machine.name == column.machine)
         assert [verdict.what for verdict in column.kernels] == machine.rows
-        # A fence and enough memory everywhere: no planted fault is left out.
+        # A fence and enough memory everywhere but in QEMU: no planted fault is left out.
         assert len(column.faults) >= 65
-        assert column.found == f"{len(column.faults)} of {len(column.faults)}"
+        left_out = [verdict for verdict in column.faults if verdict.status == "not run here"]
+        assert len(left_out) == (6 if column.machine == "cortex-m55" else 0)
+        assert column.found == f"{len(column.faults) - len(left_out)} of {len(column.faults)}"
         assert f"{column.machine} {len(machine.rows)}/{len(machine.rows)}" in steps
     text = shown(matrix)
     assert all(f"{column.machine:<12}{column.compiler}; planted faults found: {column.found}" in text for column in ran)
