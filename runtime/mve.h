@@ -146,7 +146,7 @@ INLINED uint32x4_t difference(const uint32_t **x, const uint32_t **w, int spread
  */
 INLINED void count_run(const uint32_t *x, const uint32_t *w, uint32_t words, size_t gap, uint32_t *counts, const uint32_t *end, int spread)
 {
-    do {
+    for (;;) {
         const uint32_t *at = x;
         digits s;
         s.ones = s.twos = vdupq_n_u32(0);
@@ -160,8 +160,11 @@ INLINED void count_run(const uint32_t *x, const uint32_t *w, uint32_t words, siz
         count_quads(&s, &at, &w, words, spread);
         vst1q_u32(counts, vaddq_u32(vld1q_u32(counts), counted(s)));
         counts += 4;
+        if (counts == end) {
+            break;
+        }
         w += gap;
-    } while (counts != end);
+    }
 }
 
 /* Rows whose counts are kept at once. */
@@ -206,9 +209,8 @@ INLINED void store_signs(const uint32_t *counts, uint32_t times, uint32_t more, 
         const uint32x4_t below = vmlaq_n_u32(vreinterpretq_u32_s32(limit), vld1q_u32(counts), 0 - times);                          \
         above = vsriq_n_u32(times == 1 ? below : vaddq_n_u32(below, 0 - more), above, 4);                                          \
         counts += 4;                                                                                                               \
-        limits += 4;                                                                                                               \
     } while (0)
-        for (uint32_t left = some / 4; left > 0; --left) {
+        for (uint32_t left = some / 4; left > 0; --left, limits += 4) {
             PUSH(vld1q_s32(limits));
         }
         if (some % 4 != 0) {

@@ -17,10 +17,10 @@ typedef struct {
 
 static inline view view_of(const labc_window *v, const region *r, const path *p)
 {
-    const uint32_t taps = inside(&r->sees), words = (uint32_t)(p->runs * p->length);
+    const uint32_t sees = inside(&r->sees), words = (uint32_t)(p->runs * p->length);
     const uint32_t whole = p->between == 0;
     const view seen = {whole ? 1 : p->lines, words * (whole ? p->lines : 1), 4 * p->before, 4 * (words + p->between),
-                       taps * v->channels, (taps_of(v) - taps) * v->channels};
+                       sees * v->channels, (taps_of(v) - sees) * v->channels};
     return seen;
 }
 
@@ -46,10 +46,11 @@ static NOT_INLINED void count(const uint32_t *patch, const uint32_t *w, uint32_t
 static void differences(const view *seen, const uint32_t *patch, const uint32_t *w, size_t step, uint32_t rows, uint32_t counts[SOME_ROWS])
 {
     const uint32_t *const end = clear(counts, rows);
-    for (uint32_t i = 0; i < seen->runs; ++i, w += seen->step) {
+    for (uint32_t i = 0; i < seen->runs; ++i) {
+        const uint32_t *const run = w + i * seen->step;
         for (uint32_t done = 0; done < seen->words;) {
             const uint32_t left = seen->words - done, some = left <= MOST_WORDS ? left : MOST_WORDS / 4 * 4;
-            count(patch, w + 4 * done, some, step - 4 * (size_t)some, counts, end);
+            count(patch, run + 4 * done, some, step - 4 * (size_t)some, counts, end);
             patch += 4 * some;
             done += some;
         }

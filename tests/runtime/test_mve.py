@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from building import M55, RUNTIME, compilers, named
 
-from labc import kernels, machines
+from labc import kernels, machines, toolchain
 from labc.bits import pack_signs
 from labc.emulator import EmulatorFault
 from labc.plan.layout import pack
@@ -114,3 +115,12 @@ def test_the_work_does_not_depend_on_values(tool: Toolchain, core: Any) -> None:
             run = core(tool)
             counts.add(run.call(f"labc_{op}_mve", *arguments(run, op, 300, 37, data), measure=True).instructions)
         assert len(counts) == 1, (op, counts)
+
+
+@EVERYWHERE
+def test_no_warnings(tool: Toolchain, tmp_path: Path) -> None:
+    """compile_objects asks for -Wall -Wextra -Wpedantic -Wconversion -Werror itself; assembly must find its registers at every level."""
+    strict = ("-Wshadow", "-Wsign-conversion", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Wvla", "-Wcast-align")
+    files = [RUNTIME / file for file in kernels.sources("mve")]
+    for flags in (strict, ("-O3", *strict), ("-Os", *strict), ("-O0", *strict)):
+        toolchain.compile_objects(tool, M55, files, [], tmp_path, flags)
