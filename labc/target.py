@@ -74,7 +74,7 @@ CORES: dict[str, Core] = {
     "cortex-m3": Core("arm", ("soft",)),
     "cortex-m7": Core("arm", ("hard", "soft")),
     "cortex-m33": Core("arm", ("hard", "soft")),
-    "cortex-m55": Core("arm", ("hard", "soft")),
+    "cortex-m55": Core("arm", ("hard", "soft"), ("mve",)),
     "cortex-a53": Core("aarch64", ("hard",)),
     "cortex-a72": Core("aarch64", ("hard",)),
     "cortex-a7": Core("armv7", ("hard",)),

@@ -125,6 +125,12 @@ def test_cores_with_zbb_are_spelled_for_each_family(name: str, cpu: str, isa: st
     assert " ".join(toolchain.machine_flags(GCC, row)) == gcc
 
 
+def test_a_core_has_isas_of_its_own() -> None:
+    arm = target.find("arm")
+    assert target.with_core(arm, "cortex-m55").isas == ("mve", "cortexm", "scalar")
+    assert target.with_core(arm, "cortex-m55", "soft").isas == target.with_core(arm, "cortex-m33").isas == ("cortexm", "scalar")
+
+
 def test_hard_float_needs_an_fpu() -> None:
     with pytest.raises(LabcError, match="cortex-m0 has no FPU; use the soft float ABI"):
         toolchain.machine_flags(ZIG, replace(target.find("arm"), cpu="cortex-m0"))

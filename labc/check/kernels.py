@@ -56,7 +56,7 @@ class Machine:
 
     @property
     def isas(self) -> tuple[str, ...]:
-        """Those whose rows its compiler sees, best first."""
+        """Those whose rows its compiler sees, best first: but those that only other cores of its architecture have."""
         others = {isa for core in CORES.values() for isa in core.isas} - set(self.target.isas)
         seen = tables.seen(_MACHINES.get(self.target.cpu or "") or _MACHINES.get(kind_of(self.target), "any"))
         return tuple(isa for isa in seen if isa not in others)

@@ -11,7 +11,7 @@ import cffi
 from labc import kernels, toolchain
 from labc.check import kernels as kernel_check
 from labc.resources import folder
-from labc.target import TARGETS, Target
+from labc.target import TARGETS, Target, with_core
 from labc.toolchain import Toolchain
 
 RUNTIME = folder("runtime")
@@ -24,7 +24,8 @@ CORTEX_M = {
     "m4-soft": replace(TARGETS["arm"], cpu="cortex-m4", float_abi="soft"),
     "m0": replace(TARGETS["arm"], cpu="cortex-m0", float_abi="soft"),
 }
-# Every row of the table that a Cortex-M compiler sees; check_kernels.c names them all.
+M55 = with_core(TARGETS["arm"], "cortex-m55")
+# Every row of the table that a Cortex-M compiler sees, but for a Cortex-M55; check_kernels.c names them all.
 CORTEX_M_KERNELS = [RUNTIME / file for isa in TARGETS["arm"].isas for file in kernels.sources(isa)]
 
 

@@ -11,17 +11,17 @@ import re
 import shutil
 import struct
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from building import CORTEX_M, CORTEX_M_KERNELS, HOST, RUNTIME, compilers, cortex_m_compilers, host_compilers, named
+from building import CORTEX_M, HOST, M55, RUNTIME, compilers, cortex_m_compilers, host_compilers, named
 from here import not_run_here
 
-from labc import kernels, remote, toolchain, wasm
+from labc import kernels, machines, remote, toolchain, wasm
 from labc.emulator import Image
 from labc.machines import Core
 from labc.plan.layout import pack
@@ -96,6 +96,12 @@ EMULATED = {
         row("byte_matvec_requantize cortexm", 64, 64, 3.8162, 3.2695),
         row("byte_matvec_requantize cortexm", 2048, 512, 1.6433, 1.6041),
     ],
+    "m55": [
+        row("sign_matvec_threshold mve", 512, 512, 0.1084, 0.1078, 0.11),
+        row("sign_matvec_threshold mve", 64, 64, 0.3252, 0.3169),
+        row("sign_matvec_threshold mve", 2048, 512, 0.0962, 0.0963),
+        row("sign_matvec_sums mve", 512, 512, 0.1058, 0.1053),
+    ],
 }
 
 
@@ -151,6 +157,13 @@ LAYERS = {
         layer("byte_conv_requantize cortexm", 3, 16, 16, 7.0752, 5.9370),
         layer("byte_conv_requantize cortexm", 64, 64, 4, 1.2911, 1.2471),
     ],
+    "m55": [
+        layer("sign_conv_threshold mve", 64, 64, 8, 0.1066, 0.1061, 0.11),
+        layer("sign_conv_threshold mve", 64, 64, 16, 0.1067, 0.1060),
+        layer("sign_conv_threshold mve", 32, 32, 8, 0.1602, 0.1598),
+        layer("sign_conv_threshold mve", 128, 128, 8, 0.0899, 0.0900),
+        layer("sign_conv_sums mve", 64, 64, 8, 0.1039, 0.1032),
+    ],
 }
 
 # By callgrind. A row for another ISA needs only its name: its file and its flags are in the table.
@@ -168,13 +181,26 @@ X86 = [
 ]
 
 
+def emulated(image: Any, core: str, tool: Toolchain, rows: Sequence[Row]) -> Core | None:
+    """The kernels of the rows on their core; None where it is not emulated here."""
+    target = CORTEX_M.get(core, M55)
+    if reason := machines.available(target.cpu or ""):
+        not_run_here(f"instructions on {target.cpu}", reason)
+        return None
+    table = kernels.table()
+    functions = {f"{kernel.op} {kernel.isa}": kernel.function for kernel in table.kernels.values()}
+    sources = [RUNTIME / file for isa in target.isas for file in kernels.sources(isa)]
+    return machines.load(image(target, tool, sources, sorted({functions[row.kernel] for row in rows})), target.cpu or "")
+
+
 @pytest.mark.parametrize("tool", cortex_m_compilers(), ids=named)
 @pytest.mark.parametrize("core", EMULATED)
 def test_on_an_emulated_core(image: Any, core: str, tool: Toolchain) -> None:
     table = kernels.table()
     named_kernels = {f"{kernel.op} {kernel.isa}": kernel for kernel in table.kernels.values()}
-    functions = sorted({named_kernels[row.kernel].function for row in EMULATED[core]})
-    run = Image(image(CORTEX_M[core], tool, CORTEX_M_KERNELS, functions), cpu=CORTEX_M[core].cpu or "")
+    run = emulated(image, core, tool, EMULATED[core])
+    if run is None:
+        return
     rng = np.random.default_rng(1)
     for row in EMULATED[core]:
         kernel = named_kernels[row.kernel]
@@ -335,8 +361,9 @@ def test_in_wasmtime(image: Any, core: str, tool: Toolchain) -> None:
 def test_layers_on_an_emulated_core(image: Any, core: str, tool: Toolchain) -> None:
     table = kernels.table()
     named_kernels = {f"{kernel.op} {kernel.isa}": kernel for kernel in table.kernels.values()}
-    functions = sorted({named_kernels[row.kernel].function for row in LAYERS[core]})
-    run = Image(image(CORTEX_M[core], tool, CORTEX_M_KERNELS, functions), cpu=CORTEX_M[core].cpu or "")
+    run = emulated(image, core, tool, LAYERS[core])
+    if run is None:
+        return
     rng = np.random.default_rng(1)
     for row in LAYERS[core]:
         kernel, pixels, inputs = named_kernels[row.kernel], row.size**2, 9 * row.inputs
