@@ -126,6 +126,11 @@ class Image:
         if hasattr(self, "_process"):
             self.close()
 
+    @property
+    def room(self) -> int:
+        """How many bytes of memory are left, for `alloc` and the stack."""
+        return self._end - self._heap
+
     def alloc(self, nbytes: int, align: int = 8) -> int:
         """The address of `nbytes` bytes, aligned to `align` and no better; LabcError where the chip has no more memory."""
         at = self._heap + (align - self._heap) % (2 * align)

@@ -1,0 +1,109 @@
+"""The kernel check on a chip with less memory than the check takes: an image per kernel and per planted fault."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from labc import remote, toolchain
+from labc.check import Verdict
+from labc.emulator import EmulatorFault
+from labc.errors import LabcError
+from labc.resources import folder
+from labc.target import Target
+from labc.toolchain import Toolchain
+
+SECONDS = 120.0  # for one kernel or fault; the slowest takes 9 s
+# Texts are short, cases share what memory there is; and constants, which the check makes as it goes, are read from RAM.
+_FLAGS = ("-DLABC_CHECK_SMALL", "-DLABC_CONSTANTS_IN_RAM")
+_STACK = 640  # bytes; the deepest, of byte_matvec_requantize, takes 560
+_FENCE = b"\x3c" * 16  # between what the cases may take and the stack
+_DATA = 0x80_0000  # what avr-gcc adds to an address of data
+_SIZES = (1, 31, 32, 33)  # labc_check_seen of runtime/check/pool.c
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one image wrote, how many cases it ran and left out, the least bytes that one of these needs, and which of `_SIZES` it ran, of
+    inputs and of rows."""
+
+    text: str
+    tried: int
+    left_out: int
+    lacked: int
+    seen: tuple[tuple[int, ...], tuple[int, ...]]
+
+
+class Pieces:
+    """The images of one target, compiled in the folder `work`: what all share once."""
+
+    def __init__(self, sources: list[Path], target: Target, tools: Toolchain, work: Path) -> None:
+        check = folder("runtime") / "check"
+        start, self._script = toolchain.image_files(target)
+        self._target, self._tools, self._work, self._each = target, tools, work, [check / "check_kernels.c", check / "faults.c"]
+        shared = [*start, *(s for s in sources if s not in self._each), check / "pool.c", check / "piece_main.c"]
+        self._shared = toolchain.compile_objects(tools, target, shared, [], work / "shared", _FLAGS)
+
+    def image(self, number: int, entry: str) -> Path:
+        """The image of kernel or fault `number`, which the function `entry` runs."""
+        out = self._work / f"{entry}-{number}"
+        own = toolchain.compile_objects(self._tools, self._target, self._each, [], out, [*_FLAGS, f"-DLABC_CHECK_NUMBER={number}"])
+        return toolchain.link_image(
+            self._tools, self._target, [*own, *self._shared], self._script, out / "piece.elf", keep=[f"labc_check_piece_{entry}"]
+        )
+
+    def faults(self) -> int:
+        """How many faults are planted."""
+        return remote.Image(self.image(1, "faults"), self._target.cpu or "").call("labc_check_piece_faults").result
+
+    def run(self, number: int, entry: str, seed: int) -> Told:
+        """Run kernel or fault `number` on a fresh core. Raises EmulatorFault where it does not end, LabcError where it is short of stack."""
+        core = remote.Image(self.image(number, entry), self._target.cpu or "")
+
+        def at(name: str) -> int:
+            return core.symbols[f"labc_check_{name}"].address % _DATA
+
+        def word(name: str) -> int:
+            return int.from_bytes(core.read(at(name), 4), "little")
+
+        try:
+            pool = core.alloc(nbytes := core.room - _STACK - len(_FENCE), 1)
+            core.write(pool + nbytes, _FENCE)
+            core.write(at("pool"), struct.pack("<H", pool))
+            core.write(at("block_bytes"), struct.pack("<I", nbytes))
+            core.write(at("seed"), struct.pack("<I", seed))
+            core.call(f"labc_check_piece_{entry}", seconds=SECONDS)
+            if core.read(pool + nbytes, len(_FENCE)) != _FENCE:
+                raise LabcError(f"kernel check: {entry} {number} needs more than {_STACK} bytes of stack; give it more in labc/check/pieces.py")
+            text = core.read(at("output_text"), word("output_used")).decode("ascii")
+            seen = core.read(at("seen"), 2)
+            sizes = [tuple(size for i, size in enumerate(_SIZES) if bits >> i & 1) for bits in seen]
+            return Told(text, word("tried"), word("left_out"), word("lacked"), (sizes[0], sizes[1]))
+        finally:
+            core.close()
+
+
+def judged(verdict: Verdict, told: Told) -> Verdict:
+    """The verdict on a kernel, with what was left out for want of memory: all of it, or some sizes."""
+    if verdict.status != "passed":
+        return verdict
+    if told.tried == 0:
+        return Verdict(verdict.what, "not run here", f"no case fits; the smallest needs {told.lacked:,} bytes")
+    detail = verdict.detail + (f"; {told.left_out} left out, which need {told.lacked:,} bytes or more" if told.left_out else "")
+    kinds = ("rows",) if verdict.what.startswith("affine") else ("inputs", "rows")
+    for kind, sizes in zip(kinds, told.seen[-len(kinds) :], strict=True):
+        if missing := [str(size) for size in _SIZES if size not in sizes]:
+            detail += f"; none with {', '.join(missing)} {kind}"
+    return Verdict(verdict.what, "passed", detail)
+
+
+def judged_fault(verdict: Verdict, told: Told) -> Verdict:
+    """The verdict on a planted fault: nothing found is no failure where the cases that show it may be among those left out."""
+    if verdict.status == "failed" and "found: nothing" in verdict.detail and told.left_out:
+        reason = f"none of the {told.tried} cases that fit shows it; {told.left_out} need {told.lacked:,} bytes or more"
+        return Verdict(verdict.what, "not run here", reason)
+    return verdict
+
+
+__all__ = ["EmulatorFault", "Pieces", "Told", "judged", "judged_fault"]
