@@ -5,7 +5,7 @@
  */
 #include "check.h"
 
-char labc_check_output_text[192];
+char labc_check_output_text[112];
 uint32_t labc_check_output_used;
 uint32_t labc_check_seed;
 

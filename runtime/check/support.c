@@ -265,7 +265,7 @@ uint32_t labc_check_w(const labc_check_case *c, uint32_t n, uint32_t i)
 
 /* Poison kept and looked at on both sides of every argument; also more than the largest vector a kernel stores at once. */
 #ifdef LABC_CHECK_SMALL
-#define GUARD 16
+#define GUARD 8
 #else
 #define GUARD 128
 #endif
