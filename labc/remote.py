@@ -143,7 +143,7 @@ class Image:
     def __del__(self) -> None:
         if hasattr(self, "_process"):
             self.close()
-        elif getattr(self, "_door", None):
+        elif hasattr(self, "_door") and self._door:
             self._door.close()
 
     @property

@@ -242,14 +242,14 @@ def _in_pieces(machine: Machine, tools: Toolchain, work: Path, seed: int, tick: 
     made = pieces.Pieces(machine.sources, machine.target, tools, work)
     kernels, faults = [], []
     for number, row in enumerate(machine.rows, start=1):
-        kernels.append(_piece(made, number, "kernel", seed, row))
+        kernels.append(piece(made, number, "kernel", seed, row))
         tick(1)
     for number in range(1, made.faults() + 1):
-        faults.append(_piece(made, number, "fault", seed))
+        faults.append(piece(made, number, "fault", seed))
     return kernels, faults
 
 
-def _piece(made: pieces.Pieces, number: int, entry: str, seed: int, row: str | None = None) -> Verdict:
+def piece(made: pieces.Pieces, number: int, entry: str, seed: int, row: str | None = None) -> Verdict:
     """The verdict on one image; of a fault that is not found, once its op is known, with what that leaves of the memory."""
     what, op = row or f"fault {number}", row.split()[0] if row else ""
     try:
