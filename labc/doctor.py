@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -77,9 +78,9 @@ def survey() -> list[Tool]:
             there = isinstance(tools, toolchain.Toolchain)
             detail = tools.version if isinstance(tools, toolchain.Toolchain) else tools
             found.append(Tool(name, there, detail, f"compiler for {wanted.name}", _COMPILERS.get(name, "")))
-    for cpu, machine in remote.MACHINES.items():
-        reason = remote.available(cpu)
-        found.append(Tool(machine.program, reason is None, reason or "", f"emulator for {cpu}", f"apt install {machine.package}"))
+    for cpu, machine in (*remote.MACHINES.items(), ("atmega328p", remote.SIMAVR)):
+        there = shutil.which(machine.program) is not None
+        found.append(Tool(machine.program, there, "" if there else "not on PATH", f"emulator for {cpu}", f"apt install {machine.package}"))
     found += [Tool(wheel, find_spec(wheel) is not None, "", purpose, remedy) for wheel, purpose, remedy in _WHEELS]
     return found
 

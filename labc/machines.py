@@ -36,9 +36,9 @@ def available(cpu: str) -> str | None:
 
 
 def name(cpu: str) -> str:
-    """What plays the core: unicorn, a QEMU or wasmtime."""
+    """What plays the core: unicorn, a QEMU, simavr or wasmtime."""
     if cpu in remote.MACHINES:
-        return remote.MACHINES[cpu].program
+        return remote.machine_of(cpu).program
     return "wasmtime" if cpu in wasm.CPUS else "unicorn"
 
 

@@ -1,4 +1,4 @@
-"""Run the functions of an image on a core that only QEMU has, through the door it keeps for debuggers (GDB manual, "Remote Protocol").
+"""Run the functions of an image on a core that only QEMU or simavr has, through the door for debuggers (GDB manual, "Remote Protocol").
 
 The image starts by itself and stops at `main`; from there functions are called by setting registers. Memory is the chip's own: data
 lie at its start, the stack at its end, what `alloc` gives in between.
@@ -12,6 +12,7 @@ import os
 import re
 import select
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ _PACKET = 1000  # bytes of memory in one packet; QEMU takes 4096 characters
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine of QEMU's.
+    """A machine of QEMU's, or simavr's.
 
     `code` is where its code ends, `ram` where its memory starts and ends, `data` what the debugger adds to an address of data. `slot`: of
     RISC-V, the bytes of a register.
@@ -51,6 +52,8 @@ class Machine:
     data: int
     package: str
     slot: int = 0
+    port: int = 0  # of this machine, where debuggers are answered; 0: on standard input and output
+    packet: int = _PACKET
 
 
 _QUIET = ("-display", "none", "-monitor", "none", "-serial", "none")
@@ -75,13 +78,22 @@ for _cpu, _bits, _model in (("rv32imac_zbb", 32, "rv32,zbb=true"), ("rv64gc_zbb"
     _ram = (0x8040_0000, 0x8050_0000)
     FENCED[_cpu] = tuple(_ram[1] + i * (128 << 10) for i in range(1, 9))
     MACHINES[_cpu] = Machine(f"qemu-system-riscv{_bits}", _options, _ram[0], _ram, 0, "qemu-system-misc", _bits // 8)
+# Where QEMU is missing; it counts no instructions. Its door is one fixed port, so there is one at a time; its packets have 1,024 bytes.
+SIMAVR = Machine("simavr", ("-m", "atmega328p", "-f", "16000000", "-g"), 32 << 10, (0x100, 0x900), 0x80_0000, "simavr", port=1234, packet=200)
+
+
+def machine_of(cpu: str) -> Machine:
+    """What runs images for this core here: QEMU, or for AVR simavr where there is only that."""
+    machine = MACHINES[cpu]
+    return SIMAVR if cpu == "atmega328p" and shutil.which(machine.program) is None and shutil.which(SIMAVR.program) else machine
 
 
 def available(cpu: str) -> str | None:
     """None if images for this core can be run here, else the reason and the remedy."""
-    machine = MACHINES[cpu]
+    machine = machine_of(cpu)
     if shutil.which(machine.program) is None:
-        return f"{machine.program} is not on PATH (Debian, Ubuntu: apt install {machine.package})"
+        other = f", nor is simavr (apt install {SIMAVR.package})" if cpu == "atmega328p" else ""
+        return f"{machine.program} is not on PATH (Debian, Ubuntu: apt install {machine.package}){other}"
     try:
         import elftools  # noqa: F401
     except ImportError as error:
@@ -95,11 +107,11 @@ class Image:
     Raises LabcError for a file it cannot take, NOT_HERE where QEMU is missing, EmulatorFault if it does not come as far as main.
     """
 
-    def __init__(self, elf: Path | bytes, cpu: str, counter: Sequence[str] = ()) -> None:
+    def __init__(self, elf: Path | bytes, cpu: str, counter: Sequence[str] = (), machine: Machine | None = None) -> None:
         if reason := available(cpu):
             raise LabcError(f"emulator: {reason}", code=NOT_HERE)
         parsed = read_elf(elf)
-        self.cpu, self.symbols, self._machine, self._segments = cpu, parsed.symbols, MACHINES[cpu], parsed.segments
+        self.cpu, self.symbols, self._machine, self._segments = cpu, parsed.symbols, machine or machine_of(cpu), parsed.segments
         self._elf = elf if isinstance(elf, bytes) else elf.read_bytes()
         low, high = self._machine.ram
         stored = [s.load_address + len(s.data) for s in parsed.segments if s.data and s.load_address < low + self._machine.data]
@@ -113,8 +125,12 @@ class Image:
             file.write(self._elf)
         self._file, self._rest = Path(file.name), b""
         program = shutil.which(self._machine.program) or self._machine.program
-        self._process = start(cpu, [program, *self._machine.options, str(self._file), *counter, "-S", "-gdb", "stdio"])
+        self._door = _Door(self._machine.port) if self._machine.port else None
+        words = [] if self._door else [*counter, "-S", "-gdb", "stdio"]
+        self._process = start(cpu, [program, *self._machine.options, str(self._file), *words])
         try:
+            if self._door:
+                self._door.open()
             self._ask("qXfer:features:read:target.xml:0,ffb")  # else QEMU offers no single registers
             main = self.symbols["main"]
             self._main = main.address
@@ -132,6 +148,8 @@ class Image:
     def close(self) -> None:
         """End the emulator."""
         end(self._process)
+        if self._door:
+            self._door.close()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 stream.close()
@@ -140,6 +158,13 @@ class Image:
     def __del__(self) -> None:
         if hasattr(self, "_process"):
             self.close()
+        elif hasattr(self, "_door") and self._door:
+            self._door.close()
+
+    @property
+    def room(self) -> int:
+        """How many bytes of memory are left, for `alloc` and the stack."""
+        return self._end - self._heap
 
     def alloc(self, nbytes: int, align: int = 8) -> int:
         """The address of `nbytes` bytes, aligned to `align` and no better; LabcError where the chip has no more memory."""
@@ -153,15 +178,15 @@ class Image:
 
     def write(self, address: int, data: bytes) -> None:
         """Put `data` at `address`; LabcError if not all of it is memory."""
-        for i in range(0, len(data), _PACKET):
-            piece = data[i : i + _PACKET]
+        for i in range(0, len(data), self._machine.packet):
+            piece = data[i : i + self._machine.packet]
             self._memory(f"M{address + i + self._machine.data:x},{len(piece):x}:{piece.hex()}", address, len(data))
 
     def read(self, address: int, nbytes: int) -> bytes:
         """The `nbytes` bytes at `address`; LabcError if not all of it is memory."""
         found = b""
         while len(found) < nbytes:
-            n = min(_PACKET, nbytes - len(found))
+            n = min(self._machine.packet, nbytes - len(found))
             found += bytes.fromhex(self._memory(f"m{address + len(found) + self._machine.data:x},{n:x}", address, nbytes))
         return found
 
@@ -229,7 +254,7 @@ class Image:
 
     def _count(self, symbol: str, args: Sequence[int]) -> tuple[int, tuple[Block, ...]] | None:
         """The instructions of a call and its blocks: what QEMU counts with it, less what it counts without, each from the same memory."""
-        library = _counter()
+        library = None if self._door else _counter()
         if library is None:
             return None
         low = self._machine.ram[0]
@@ -292,16 +317,14 @@ class Image:
             raise LabcError(f"emulator: {self._machine.program} does not answer; run it by hand") from None
 
     def _send(self, words: str) -> None:
-        stdin = self._process.stdin
-        assert stdin is not None
         try:
-            stdin.write(f"${words}#{sum(words.encode()) & 0xFF:02x}".encode())
+            self._write(f"${words}#{sum(words.encode()) & 0xFF:02x}".encode())
         except OSError as error:
             raise LabcError(f"emulator: {self._machine.program} ended ({error.strerror}); run it by hand") from error
 
     def _answer(self, seconds: float) -> str:
         """The next packet; TimeoutError after `seconds`."""
-        stdout = self._process.stdout
+        stdout = self._door or self._process.stdout
         assert stdout is not None
         deadline = time.monotonic() + seconds
         while (found := re.search(rb"\$([^#]*)#[0-9a-f]{2}", self._rest)) is None:
@@ -312,10 +335,55 @@ class Image:
                 return f"W{self._process.wait() & 0xFF:02x}"
             self._rest += piece
         self._rest = self._rest[found.end() :]
-        if self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # it may be gone once it has said that the program ended
-                self._process.stdin.write(b"+")
+        with contextlib.suppress(BrokenPipeError):  # it may be gone once it has said that the program ended
+            self._write(b"+")
         return found[1].decode("latin-1")
+
+    def _write(self, data: bytes) -> None:
+        stdin = self._door or self._process.stdin
+        assert stdin is not None
+        stdin.write(data)
+
+
+class _Door:
+    """A connection to a fixed port of this machine, and the right to it: one process at a time, the others wait, and one image in each.
+
+    Raises LabcError where the port is not free within `SECONDS`, or nobody answers there.
+    """
+
+    def __init__(self, port: int) -> None:
+        import fcntl
+
+        self._port, self._socket, deadline = port, socket.socket(), time.monotonic() + SECONDS
+        self._lock = Path(tempfile.gettempdir(), f"labc-port-{port}-{os.getuid()}").open("w")  # noqa: SIM115 (it is open as long as the image)
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError:
+                if time.monotonic() > deadline:
+                    self.close()
+                    raise LabcError(f"emulator: another simavr has port {port}; end it, or install qemu-system-misc") from None
+                time.sleep(0.1)
+
+    def open(self) -> None:
+        deadline = time.monotonic() + _STEP_S
+        while self._socket.connect_ex(("127.0.0.1", self._port)) != 0:
+            if time.monotonic() > deadline:
+                raise LabcError(f"emulator: simavr does not answer on port {self._port}; is it used by another program?")
+            self._socket.close()
+            time.sleep(0.05)
+            self._socket = socket.socket()
+
+    def close(self) -> None:
+        self._socket.close()
+        self._lock.close()
+
+    def write(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
 
 
 @cache

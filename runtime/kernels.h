@@ -19,9 +19,9 @@
 
 /*
  * Constants are declared LABC_FLASH and read through labc_flash_*. Where flash is in the address space - everywhere but on
- * AVR - that is a plain const object and a plain load.
+ * AVR - that is a plain const object and a plain load. So it is with LABC_CONSTANTS_IN_RAM: the kernel check makes its constants as it goes.
  */
-#ifdef __AVR__
+#if defined(__AVR__) && !defined(LABC_CONSTANTS_IN_RAM)
 #include <avr/pgmspace.h>
 #define LABC_FLASH PROGMEM
 #else
@@ -32,7 +32,7 @@
 extern "C" {
 #endif
 
-#ifdef __AVR__
+#if defined(__AVR__) && !defined(LABC_CONSTANTS_IN_RAM)
 static inline uint8_t labc_flash_u8(const uint8_t *at)
 {
     return pgm_read_byte(at);

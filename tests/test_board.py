@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +171,28 @@ def test_a_small_cnn_is_equal_on_an_uno(rng: np.random.Generator, tmp_path: Path
     assert not checked.failed, checked.verdicts
 
 
+def test_simavr_does_what_qemu_does(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is only simavr: the same scores, flash, RAM and stack; no counts."""
+    if reason := machines.available("atmega328p"):
+        not_run_here("a network in simavr", reason)
+        return
+    found = trial.check(net, board="arduino-uno", sample_count=3)
+    which = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda program: None if program == "qemu-system-avr" else which(program))
+    if which("simavr") is None:
+        assert "nor is simavr (apt install simavr)" in str(machines.available("atmega328p"))
+        not_run_here("a network in simavr", "simavr is not on PATH (Debian, Ubuntu: apt install simavr)")
+        return
+    assert machines.name("atmega328p") == "simavr"
+    checked = trial.check(net, board="arduino-uno", sample_count=3)
+    assert not checked.failed, checked.verdicts
+    assert found.chip is not None
+    assert checked.chip is not None
+    assert replace(found.chip, instructions=None, predict_instructions=None, layers=()) == checked.chip
+    monkeypatch.setattr(shutil, "which", lambda program: None)
+    assert "apt install qemu-system-misc), nor is simavr (apt install simavr)" in str(machines.available("atmega328p"))
+
+
 def test_digits_fit_a_cortex_m0_with_little_memory(rng: np.random.Generator, tmp_path: Path) -> None:
     """64-256-256-10 in 16 KiB of flash with its self-test, and 1 KiB of RAM with its stack: plain C, for its size."""
     if reason := machines.available("cortex-m0"):
@@ -317,6 +341,25 @@ def test_the_matrix(net: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert (rows["arduino-uno"]["equal"], rows["hifive1"]["fits"]) == ("not run here", "passed")
     assert main(["check", str(net), "--all", "--samples", "5"]) == errors.OK
     assert "4 boards: 3 passed, 0 failed, 1 not run here" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("everything", "least"), [(True, 12), (False, 8)], ids=["every tool", "the wheels alone"])
+def test_boards_that_are_equal(
+    everything: bool, least: int, net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One command, every board: equal on so many, and each of the others says what it lacks. Without a program on PATH, the wheels do."""
+    if not everything:
+        (tmp_path / "nothing").mkdir()
+        monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert main(["check", str(net), "--all", "--samples", "3", "--json"]) == errors.OK
+    told = json.loads(capsys.readouterr().out)
+    assert [row["board"] for row in told["boards"]] == board.names()
+    assert told["counts"]["passed"] >= least, told["counts"]
+    assert told["counts"]["failed"] == 0
+    for row in told["boards"]:
+        assert row["equal"] == "passed" or ("apt install" in row["reason"] and row["equal"] == "not run here"), row
+        if everything and row["equal"] != "passed":
+            not_run_here(f"a network on {row['board']}", row["reason"])
 
 
 def test_wrong_usage(net: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,9 @@
  *   faults.c          kernels with planted faults; labc_check_faults says whether each was caught
  *   faults_images.c   those with faults in ops on images
  *   fence_mmap.c | fence_given.c | fence_none.c   memory that ends at an unreadable page (the system's; that of whoever runs the
- *                                                 image), or does not
- *   host_main.c | memory_main.c   the program: standard output, or a buffer for whoever runs the image
+ *   | pool.c                                      image), or does not; what little a small chip has
+ *   host_main.c | memory_main.c | piece_main.c   the program: standard output, or a buffer for whoever runs the image; an image for one
+ *                                                kernel or fault
  *
  * Also linked: ../cpu.c, and the file of every ISA that the compiler sees a row of.
  */
@@ -40,19 +41,31 @@ uint32_t labc_check_fault_count(void);
 uint32_t labc_check_fault(uint32_t seed, uint32_t number);
 uint32_t labc_check_fault_stops(uint32_t number);
 
+/*
+ * A chip whose memory holds less than LABC_CHECK_LEAST_BYTES: LABC_CHECK_SMALL is defined, and there is an image per kernel and per fault,
+ * for which LABC_CHECK_NUMBER is defined as its number: the compiler leaves out all others, and texts are short.
+ */
+#ifdef LABC_CHECK_NUMBER
+#define LABC_CHECK_ONLY(number) ((void)(number), UINT32_C(LABC_CHECK_NUMBER))
+#else
+#define LABC_CHECK_ONLY(number) (number)
+#endif
+
 /* ---- what it needs from the place it runs in ---- */
 
 void labc_check_put(const char *text);
 
 /*
  * Memory blocks, one per argument of a kernel; labc_check_block_bytes each, at a multiple of LABC_CHECK_BLOCK_ALIGN, which divides
- * that. Cases that do not fit are left out; LABC_CHECK_LEAST_BYTES hold all but the large ones.
+ * that. Cases that do not fit are left out; LABC_CHECK_LEAST_BYTES hold all but the large ones. A small chip has labc_check_block_bytes for
+ * all arguments of a case: labc_check_take gives each `bytes`, a multiple of 8, from the end of the last on.
  */
 #define LABC_CHECK_BLOCKS 8
 #define LABC_CHECK_BLOCK_ALIGN 128
-#define LABC_CHECK_LEAST_BYTES 16384
+#define LABC_CHECK_LEAST_BYTES UINT32_C(16384)
 extern uint32_t labc_check_block_bytes;
 unsigned char *labc_check_block(uint32_t index);
+unsigned char *labc_check_take(uint32_t index, uint32_t bytes);
 
 /*
  * Whether touching the byte after a block is noticed. Then labc_check_call returns what `call` was stopped for, LABC_CHECK_STOPPED
@@ -123,6 +136,13 @@ uint32_t labc_check_weight_words(const labc_check_layout *layout, uint32_t input
 /* The column that element k of a row has where each `tap` elements are filled up to whole words. */
 uint32_t labc_check_column(const labc_check_layout *layout, uint32_t tap, uint32_t k);
 
+/*
+ * One case, from the start: what `one` finds. Where it runs out of memory it is ended and left out. labc_check_tried and
+ * labc_check_left_out count those that were run and those that were not, of which one takes labc_check_lacked bytes and none takes less.
+ */
+uint32_t labc_check_try(uint32_t (*one)(const labc_check_case *, void *), const labc_check_case *c, void *context);
+extern uint32_t labc_check_tried, labc_check_left_out, labc_check_lacked;
+
 /* ---- guarded arguments ---- */
 
 /*
@@ -155,6 +175,21 @@ uint32_t labc_check_equal_signs(const labc_check_case *c, const uint32_t *got, c
 
 /* ---- cases ---- */
 
+/* Tables of sizes, which a small chip keeps in flash. */
+#ifdef __AVR__
+#include <avr/pgmspace.h>
+#define LABC_CHECK_TABLE PROGMEM
+#define labc_check_u8(at) pgm_read_byte(at)
+#define labc_check_u16(at) pgm_read_word(at)
+#define labc_check_u32(at) pgm_read_dword(at)
+#else
+#define LABC_CHECK_TABLE
+#define labc_check_u8(at) (*(at))
+#define labc_check_u16(at) (*(at))
+#define labc_check_u32(at) (*(at))
+#endif
+void labc_check_copy(void *to, const void *table, uint32_t bytes);
+
 /*
  * Call `one` with case after case of sizes, fills and placements until it finds something. Returns that, and adds the number
  * of cases to *cases. `input_bits`: of one input, 1 or 8; 0 for ops that have no `inputs`.
@@ -163,7 +198,11 @@ uint32_t labc_check_cases(const labc_check_row *row, uint32_t seed, uint32_t inp
                           void *context, uint32_t *cases);
 
 /* The most rows any case has, and the most inputs; UINT16_MAX inputs is where a 16-bit counter of them is full. */
+#ifdef LABC_CHECK_SMALL
+#define LABC_CHECK_MOST_ROWS 65
+#else
 #define LABC_CHECK_MOST_ROWS 261
+#endif
 #define LABC_CHECK_MOST_INPUTS 65793
 
 /* ---- images: elements of 1 bit (a sign, 0 or 1), 8 (0..255), 16 or 32 (in two's complement) ---- */
@@ -178,7 +217,11 @@ uint32_t labc_check_pixel_cases(const labc_check_row *row, uint32_t seed, uint32
                                 void *context, uint32_t *cases);
 
 /* The most inputs a window has in any case, as signs in words; and the most channels. */
+#ifdef LABC_CHECK_SMALL
+#define LABC_CHECK_WINDOW_WORDS 12
+#else
 #define LABC_CHECK_WINDOW_WORDS 128
+#endif
 #define LABC_CHECK_MOST_CHANNELS 256
 
 /* The largest sum that a threshold is compared with: the difference of the two fits an int32. */

@@ -188,7 +188,7 @@ static labc_window window_of(const shape *s, uint32_t channels)
 }
 
 /* What has surprised: borders on all sides, images smaller than the kernel, padding of more than the image, gaps between windows. */
-static const shape shapes[] = {
+static const shape shapes[] LABC_CHECK_TABLE = {
     {{1, 1}, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}}, {{3, 5}, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}},
     {{4, 5}, {1, 1}, {2, 2}, {1, 1}, {0, 0}, {0, 0}}, {{2, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
     {{3, 3}, {3, 3}, {1, 1}, {1, 1}, {0, 0}, {0, 0}}, {{4, 5}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
@@ -212,9 +212,9 @@ static const shape same_shape = {{3, 4}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}}
 static const shape wide_shape = {{1, 5}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
 static const shape half_shape = {{4, 4}, {2, 2}, {2, 2}, {1, 1}, {0, 0}, {0, 0}};
 
-static const uint16_t channel_sizes[] = {1, 3, 31, 32, 33, 4, 64, 65, 2, 96, 127, 16, 128, 129, 130, 20, 160, LABC_CHECK_MOST_CHANNELS};
+static const uint16_t channel_sizes[] LABC_CHECK_TABLE = {1, 3, 31, 32, 33, 4, 64, 65, 2, 96, 127, 16, 128, 129, 130, 20, 160, LABC_CHECK_MOST_CHANNELS};
 static const uint16_t few_channels[] = {1, 33, 3, 64, 32, 8, 65, 16};
-static const uint16_t row_sizes[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 47, 48, 49, 63, 64, 65, 95, 96, 97, 127, 128, 129, 130};
+static const uint16_t row_sizes[] LABC_CHECK_TABLE = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 47, 48, 49, 63, 64, 65, 95, 96, 97, 127, 128, 129, 130};
 static const uint16_t few_rows[] = {5, 17, 1, 33, 8, 3, 12};
 /* channels, rows, and the side of an image: where loops over blocks of either begin and end */
 static const uint16_t large_sizes[][3] = {{64, 64, 5}, {128, 130, 2}, {256, 33, 2}};
@@ -274,8 +274,7 @@ static uint32_t fills(walk *w, uint32_t inputs, uint32_t rows, const labc_window
                                        .weights = w->weights,
                                        .window = v,
                                        .pixels = pixels};
-            labc_check_begin();
-            const uint32_t finding = w->one(&c, w->context);
+            const uint32_t finding = labc_check_try(w->one, &c, w->context);
             if (finding) {
                 return finding;
             }
@@ -327,29 +326,34 @@ static uint32_t drawn(walk *w, uint32_t i)
     while (s.size[1] > 1 && windows_along(&s, 0) * windows_along(&s, 1) > MOST_PIXELS) {
         --s.size[1];
     }
-    return window(w, &s, channels, row_sizes[any / 4096 % COUNT(row_sizes)], MANY);
+    return window(w, &s, channels, labc_check_u16(&row_sizes[any / 4096 % COUNT(row_sizes)]), MANY);
 }
 
 uint32_t labc_check_window_cases(const labc_check_row *row, uint32_t seed, uint32_t weights, uint32_t input_bits, uint32_t output_bits,
                                  uint32_t (*one)(const labc_check_case *, void *), void *context, uint32_t *cases)
 {
     walk w = {row, one, context, seed, weights, input_bits, output_bits, 0, 0};
+    labc_check_tried = 0;
     const uint32_t has_rows = weights == LABC_CHECK_FILLED_TAPS || weights == LABC_CHECK_TAPS;
     uint32_t finding = 0;
     for (uint32_t i = 0; !finding && i < COUNT(shapes); ++i) {
+        shape s;
+        labc_check_copy(&s, &shapes[i], sizeof s);
         /* Once on a small core, which is slow. */
         for (uint32_t j = 0; !finding && j < (labc_check_block_bytes > 4 * LABC_CHECK_LEAST_BYTES ? 2 : 1); ++j) {
-            finding = window(&w, &shapes[i], few_channels[(i + 3 * j) % COUNT(few_channels)], few_rows[(i + j) % COUNT(few_rows)], MANY);
+            finding = window(&w, &s, few_channels[(i + 3 * j) % COUNT(few_channels)], few_rows[(i + j) % COUNT(few_rows)], MANY);
         }
     }
     for (uint32_t i = 0; !finding && i < COUNT(channel_sizes); ++i) {
-        finding = window(&w, &point_shape, channel_sizes[i], 5, ANY);
-        finding = finding ? finding : window(&w, &same_shape, channel_sizes[i], 3, ANY);
-        finding = finding ? finding : window(&w, &half_shape, channel_sizes[i], 9, ANY);
+        const uint32_t channels = labc_check_u16(&channel_sizes[i]);
+        finding = window(&w, &point_shape, channels, 5, ANY);
+        finding = finding ? finding : window(&w, &same_shape, channels, 3, ANY);
+        finding = finding ? finding : window(&w, &half_shape, channels, 9, ANY);
     }
     for (uint32_t i = 0; !finding && has_rows && i < COUNT(row_sizes); ++i) {
-        finding = window(&w, &wide_shape, few_channels[i % 3], row_sizes[i], ANY);
-        finding = finding ? finding : window(&w, &point_shape, 64, row_sizes[i], ANY);
+        const uint32_t rows = labc_check_u16(&row_sizes[i]);
+        finding = window(&w, &wide_shape, few_channels[i % 3], rows, ANY);
+        finding = finding ? finding : window(&w, &point_shape, 64, rows, ANY);
     }
     /* Rows of pixels of every length, with a border and without. */
     for (uint32_t i = 1; !finding && i <= 20; ++i) {
@@ -366,13 +370,13 @@ uint32_t labc_check_window_cases(const labc_check_row *row, uint32_t seed, uint3
         const shape s = {{side, side}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
         finding = window(&w, &s, large_sizes[i][0], large_sizes[i][1], ANY);
     }
-    *cases += 2 * w.number;
+    *cases += labc_check_tried;
     return finding;
 }
 
 /* ---- pixels ---- */
 
-static const uint16_t pixel_counts[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 129};
+static const uint16_t pixel_counts[] LABC_CHECK_TABLE = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 129};
 
 static uint32_t pixels(walk *w, uint32_t channels, uint32_t count)
 {
@@ -387,16 +391,17 @@ uint32_t labc_check_pixel_cases(const labc_check_row *row, uint32_t seed, uint32
 {
     walk w = {row, one, context, seed, LABC_CHECK_NO_WEIGHTS, bits, bits, 0, 0};
     uint32_t finding = 0;
+    labc_check_tried = 0;
     for (uint32_t i = 0; !finding && i < COUNT(channel_sizes); ++i) {
         for (uint32_t j = 1; !finding && j <= 7; j += 3) {
-            finding = pixels(&w, channel_sizes[i], j);
+            finding = pixels(&w, labc_check_u16(&channel_sizes[i]), j);
         }
     }
     for (uint32_t i = 0; !finding && i < COUNT(pixel_counts); ++i) {
         for (uint32_t j = 0; !finding && j < 4; ++j) {
-            finding = pixels(&w, few_channels[j], pixel_counts[i]);
+            finding = pixels(&w, few_channels[j], labc_check_u16(&pixel_counts[i]));
         }
     }
-    *cases += 2 * w.number;
+    *cases += labc_check_tried;
     return finding;
 }

@@ -52,6 +52,15 @@ void labc_check_put_words(const char *const *words)
     }
 }
 
+#ifdef LABC_CHECK_SMALL
+static void put_letter(char name, uint32_t value)
+{
+    const char text[] = {' ', name, 0};
+    labc_check_put(text);
+    labc_check_put_number((int32_t)value);
+}
+#endif
+
 static void put_pair(const char *name, uint32_t a, uint32_t b)
 {
     labc_check_put(name);
@@ -59,6 +68,32 @@ static void put_pair(const char *name, uint32_t a, uint32_t b)
     labc_check_put("x");
     labc_check_put_number((int32_t)b);
 }
+
+#ifdef LABC_CHECK_SMALL
+
+/* "# i33 r5 f3 s1 n12: ", of images "c4 p0 3x4 y3x4 k3x3" besides: inputs, rows, fill, snug, case; channels, pixels, x, y, kernel. */
+static void put_case(const labc_check_case *c)
+{
+    labc_check_put("# i");
+    labc_check_put_number((int32_t)c->inputs);
+    put_letter('r', c->rows);
+    if (c->window != 0) {
+        put_letter('c', c->window->channels);
+        put_pair(" ", c->window->height, c->window->width);
+        put_pair(" y", c->window->out_height, c->window->out_width);
+        put_pair(" k", c->window->kernel_height, c->window->kernel_width);
+    }
+    put_letter('p', c->pixels);
+    put_letter('f', c->fill);
+    put_letter('s', c->snug);
+    put_letter('n', c->number);
+    labc_check_put(": ");
+}
+
+const char *const labc_check_findings[LABC_CHECK_FINDINGS] = {"nothing",  "value",   "unused bits", "wrote before",
+                                                              "wrote past", "changed", "stopped",     "unknown"};
+
+#else
 
 /* "# <op> <isa>: inputs 33 rows 5 fill walk snug case 12 seed 1: "; of images also their sizes, down before across. */
 static void put_case(const labc_check_case *c)
@@ -100,6 +135,8 @@ const char *const labc_check_findings[LABC_CHECK_FINDINGS] = {
     "touched memory past the end of an argument, or less aligned than an instruction wants",
     "used an instruction that this processor does not have",
 };
+
+#endif
 
 static uint32_t found(const labc_check_case *c, uint32_t finding)
 {
@@ -227,7 +264,11 @@ uint32_t labc_check_w(const labc_check_case *c, uint32_t n, uint32_t i)
 /* ---- guarded arguments ---- */
 
 /* Poison kept and looked at on both sides of every argument; also more than the largest vector a kernel stores at once. */
+#ifdef LABC_CHECK_SMALL
+#define GUARD 8
+#else
 #define GUARD 128
+#endif
 #define POISON_INPUT 0xc3
 /* An output's poison depends on the placement, so that no correct value can hide an element that was never written. */
 #define POISON_OUTPUT(c) ((unsigned char)((c)->snug ? 0xa5 : 0x5a))
@@ -241,6 +282,17 @@ typedef struct {
 
 static argument arguments[LABC_CHECK_BLOCKS];
 static uint32_t argument_count;
+
+uint32_t labc_check_tried, labc_check_left_out, labc_check_lacked;
+
+#ifndef LABC_CHECK_SMALL
+uint32_t labc_check_try(uint32_t (*one)(const labc_check_case *, void *), const labc_check_case *c, void *context)
+{
+    labc_check_begin();
+    ++labc_check_tried;
+    return one(c, context);
+}
+#endif
 
 void labc_check_begin(void)
 {
@@ -260,15 +312,21 @@ static uint32_t digest_of(const argument *a)
 static void *place(unsigned char poison, uint32_t writable, uint32_t bytes, uint32_t alignment, uint32_t behind, uint32_t shifted)
 {
     argument *a = &arguments[argument_count];
+#ifdef LABC_CHECK_SMALL
+    const uint32_t size = (bytes + 2 * GUARD + 2 * alignment + 7) / 8 * 8;
+    unsigned char *block = labc_check_take(argument_count++, size);
+#else
+    const uint32_t size = labc_check_block_bytes;
     unsigned char *block = labc_check_block(argument_count++);
-    uint32_t offset = (labc_check_block_bytes - behind - bytes) / alignment * alignment;
+#endif
+    uint32_t offset = (size - behind - bytes) / alignment * alignment;
     if (shifted && offset / alignment % 2 == 0) {
         offset -= alignment;
     }
     a->first = block + offset;
     a->end = a->first + bytes;
     a->low = a->first - GUARD;
-    a->high = labc_check_block_bytes - offset - bytes < GUARD ? block + labc_check_block_bytes : a->end + GUARD;
+    a->high = size - offset - bytes < GUARD ? block + size : a->end + GUARD;
     a->poison = poison;
     a->writable = writable;
     for (unsigned char *at = a->low; at < a->high; ++at) {
@@ -425,10 +483,17 @@ uint32_t *labc_check_packed_x(const labc_check_case *c)
 
 /* ---- cases ---- */
 
+void labc_check_copy(void *to, const void *table, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < bytes; ++i) {
+        ((unsigned char *)to)[i] = labc_check_u8((const unsigned char *)table + i);
+    }
+}
+
 /* 1, primes above every block, and each block size of the kernels -1, +0, +1. */
-static const uint16_t input_sizes[] = {1,  2,  3,  4,   5,   7,   8,   9,   15,  16,  17,  31,  32,  33,
+static const uint16_t input_sizes[] LABC_CHECK_TABLE = {1,  2,  3,  4,   5,   7,   8,   9,   15,  16,  17,  31,  32,  33,
                                        63, 64, 65, 95, 127, 128, 129, 131, 255, 256, 257, 511, 512, 513, 521};
-static const uint16_t row_sizes[] = {1,  2,  3,  4,  5,  7,  8,  9,  15,  16,  17,  31,  32,  33,  47,  48,
+static const uint16_t row_sizes[] LABC_CHECK_TABLE = {1,  2,  3,  4,  5,  7,  8,  9,  15,  16,  17,  31,  32,  33,  47,  48,
                                      49, 63, 64, 65, 95, 96, 97, 127, 128, 129, 161, 255, 256, 257, LABC_CHECK_MOST_ROWS};
 static const uint16_t few_inputs[] = {1, 37};
 static const uint16_t few_rows[] = {1, 5, 33};
@@ -437,10 +502,8 @@ static const uint16_t few_rows[] = {1, 5, 33};
  * Where accumulators of 8 and 16 bits are full, and loops over blocks of up to 1024 inputs begin and end: rows of one group of
  * lanes, and of several groups with another block behind.
  */
-static const struct {
-    uint32_t inputs, rows;
-} large_sizes[] = {{1023, 3}, {1024, 3}, {1025, 70}, {2048, 3}, {4095, 3}, {4097, 130}, {8192, 3}, {8209, 70}, {16416, 40},
-                   {LABC_CHECK_MOST_INPUTS, 3}, {LABC_CHECK_MOST_INPUTS, 17}};
+static const uint32_t large_sizes[][2] LABC_CHECK_TABLE = {{1023, 3}, {1024, 3}, {1025, 70}, {2048, 3}, {4095, 3}, {4097, 130}, {8192, 3}, {8209, 70}, {16416, 40},
+                                                           {LABC_CHECK_MOST_INPUTS, 3}, {LABC_CHECK_MOST_INPUTS, 17}};
 
 typedef struct {
     const labc_check_row *row;
@@ -454,10 +517,19 @@ static uint32_t larger(uint32_t a, uint32_t b)
     return a > b ? a : b;
 }
 
+#ifdef LABC_CHECK_SMALL
+uint32_t labc_check_fits(const labc_check_row *row, uint32_t bytes)
+{
+    (void)row;
+    (void)bytes;
+    return 1; /* labc_check_take ends a case that comes to the end of the memory */
+}
+#else
 uint32_t labc_check_fits(const labc_check_row *row, uint32_t bytes)
 {
     return bytes + 2 * GUARD + 2 * row->alignment <= labc_check_block_bytes;
 }
+#endif
 
 static uint32_t fits(const labc_check_row *row, uint32_t input_bits, uint32_t inputs, uint32_t rows)
 {
@@ -469,7 +541,7 @@ static uint32_t fits(const labc_check_row *row, uint32_t input_bits, uint32_t in
 /* Every fill and both placements of one pair of sizes. */
 static uint32_t sizes(walk *w, uint32_t inputs, uint32_t rows)
 {
-    if (!fits(w->row, w->input_bits, inputs, rows)) {
+    if (rows > LABC_CHECK_MOST_ROWS || !fits(w->row, w->input_bits, inputs, rows)) {
         return 0;
     }
     for (uint32_t fill = 0; fill < LABC_CHECK_FILLS; ++fill) {
@@ -484,8 +556,7 @@ static uint32_t sizes(walk *w, uint32_t inputs, uint32_t rows)
                                        .place = number % inputs,
                                        .round = number / LABC_CHECK_FILLS,
                                        .snug = snug};
-            labc_check_begin();
-            const uint32_t finding = w->one(&c, w->context);
+            const uint32_t finding = labc_check_try(w->one, &c, w->context);
             if (finding) {
                 return finding;
             }
@@ -501,20 +572,22 @@ uint32_t labc_check_cases(const labc_check_row *row, uint32_t seed, uint32_t inp
 {
     walk w = {row, one, context, seed, input_bits, 0};
     uint32_t finding = 0;
+    labc_check_tried = 0;
     for (uint32_t i = 0; !finding && i < COUNT(row_sizes); ++i) {
         for (uint32_t j = 0; !finding && j < (input_bits == 0 ? 1 : COUNT(few_inputs)); ++j) {
-            finding = sizes(&w, few_inputs[j], row_sizes[i]);
+            finding = sizes(&w, few_inputs[j], labc_check_u16(&row_sizes[i]));
         }
     }
     for (uint32_t i = 0; !finding && input_bits > 0 && i < COUNT(input_sizes); ++i) {
         /* The most rows only with fewer inputs: it is the product that takes time. */
-        for (uint32_t j = 0; !finding && j < COUNT(few_rows) - (input_sizes[i] > 200); ++j) {
-            finding = sizes(&w, input_sizes[i], few_rows[j]);
+        const uint32_t inputs = labc_check_u16(&input_sizes[i]);
+        for (uint32_t j = 0; !finding && j < COUNT(few_rows) - (inputs > 200); ++j) {
+            finding = sizes(&w, inputs, few_rows[j]);
         }
     }
     for (uint32_t i = 0; !finding && input_bits > 0 && i < COUNT(large_sizes); ++i) {
-        finding = sizes(&w, large_sizes[i].inputs, large_sizes[i].rows);
+        finding = sizes(&w, labc_check_u32(&large_sizes[i][0]), labc_check_u32(&large_sizes[i][1]));
     }
-    *cases += 2 * w.number;
+    *cases += labc_check_tried;
     return finding;
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,11 +15,14 @@ import here
 import pytest
 from rich.console import Console
 
-from labc import cli, emulator, kernels, report, toolchain, wasm
-from labc.check import Verdict
+from labc import board, cli, emulator, kernels, remote, report, toolchain, wasm
+from labc import machines as machines_of_cores
+from labc.check import Verdict, pieces
 from labc.check import kernels as kernel_check
 from labc.check.kernels import Column, Machine, Matrix, machines, read_tap
+from labc.driver import target_for
 from labc.errors import NOT_HERE, LabcError
+from labc.resources import folder
 from labc.target import TARGETS
 
 
@@ -92,7 +96,6 @@ def test_targets_name_the_isas_that_their_compilers_see() -> None:
             assert machine.isas == machine.target.isas
     assert {machine.target.name for machine in machines()} | {"x86-64", "avr"} == set(TARGETS)
     assert [machine.name for machine in machines("x86-64")] == ["x86-64"]
-    assert "more memory than atmega328p has" in kernel_check.check(machines("avr"), 1).columns[0].reason
     with pytest.raises(LabcError, match="target 'z80': not known"):
         machines("z80")
 
@@ -177,6 +180,65 @@ def test_the_command_on_this_machine(no_new_files: None, capsys: pytest.CaptureF
 def test_wrong_usage(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", board.names())
+def test_every_board_has_a_machine(name: str) -> None:
+    """Its core, with every op of the table, and memory for their cases: where `labc check --kernels --board` starts."""
+    one = kernel_check.emulated(name, target_for(board=name))
+    assert one.target.cpu == board.find(name).cpu
+    assert {row.split()[0] for row in one.rows} == set(kernels.table().ops)
+    assert one.small == (one.target.cpu == "atmega328p")
+    assert one.small or one.block_bytes or one.target.cpu in remote.MACHINES
+    assert all(path.is_file() for path in one.sources)
+
+
+@pytest.mark.parametrize("name", ["mps3-an547", "hifive1"])
+def test_the_command_on_a_board(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--kernels", "--board", name, "--json"]) == 0
+    (column,) = json.loads(capsys.readouterr().out)["columns"]
+    if column["reason"]:
+        here.not_run_here(f"kernel check on {name}", column["reason"])
+        return
+    assert {verdict["status"] for verdict in column["kernels"]} == {"passed"}
+    assert "failed" not in {verdict["status"] for verdict in column["faults"]}
+
+
+# One op of each family, in little time; all of them take some minutes.
+ON_AVR = ("byte_matvec_sums", "affine_argmax", "sign_conv_threshold", "byte_max_pool", "sum_threshold", "sign_slice")
+FAULTS_ON_AVR = ("sums_8_bit", "byte_sums_16_bit", "argmax_last", "word_pool_from_zero", "add_unsaturated")
+
+
+def test_kernels_and_faults_in_2_kib(tmp_path: Path) -> None:
+    """On AVR, with a 16-bit int: an image for each, the sizes around a word among its cases."""
+    uno = kernel_check.emulated("arduino-uno", target_for(board="arduino-uno"))
+    if reason := machines_of_cores.available("atmega328p"):
+        here.not_run_here("kernel check on arduino-uno", reason)
+        return
+    made = pieces.Pieces(uno.sources, uno.target, toolchain.find(uno.target), tmp_path)
+    for op in ON_AVR:
+        verdict = kernel_check.piece(made, uno.rows.index(f"{op} scalar") + 1, "kernel", 1, f"{op} scalar")
+        assert verdict.status == "passed", verdict
+        assert "none with 1" not in verdict.detail
+    listed = re.findall(r"^    FAULT\(\w+, (\w+),", (folder("runtime") / "check" / "faults.c").read_text(), re.MULTILINE)
+    assert made.faults() == len(listed)
+    for fault in FAULTS_ON_AVR:
+        verdict = kernel_check.piece(made, listed.index(fault) + 1, "fault", 1)
+        assert (verdict.status, verdict.what.split()[1]) == ("passed", fault), verdict
+
+
+def test_what_does_not_fit_a_small_chip_is_told() -> None:
+    passed, missed = (
+        Verdict("byte_conv_sums scalar", "passed", "9 cases"),
+        Verdict("sign_conv_sums f", "failed", "found: nothing, planted: x"),
+    )
+    told = pieces.Told("", 9, 30, 1500, ((1, 31, 32, 33), (1, 33)))
+    assert pieces.judged(passed, told).detail == "9 cases; 30 left out, which need 1,500 bytes or more; none with 31, 32 rows"
+    nothing = pieces.judged(passed, replace(told, tried=0))
+    assert (nothing.status, nothing.detail) == ("not run here", "no case fits; the smallest needs 1,500 bytes")
+    assert pieces.judged_fault(missed, told).status == "not run here"
+    assert pieces.judged_fault(missed, replace(told, left_out=0)).status == "failed"
+    assert pieces.judged(replace(passed, status="failed"), told).status == "failed"
 
 
 def test_a_machine_without_a_compiler_or_an_emulator_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
