@@ -21,7 +21,6 @@ _MOST_RECORDS = 10_000  # of a CIFAR-10 file
 _TRAINING = re.compile(r"data_batch_([1-9][0-9]?)\.bin(\.gz)?")
 _TEST = re.compile(r"test_(batch|first[1-9][0-9]{0,4})\.bin(\.gz)?")
 _MOST_CROPPED = 600_000  # images of an SVHN file; the largest, extra, has 531,131
-_AGAIN = "fetch it again: SVHN's 'format 2'"
 
 
 def cifar10(directory: str | os.PathLike[str]) -> Data:
@@ -100,28 +99,12 @@ def svhn(directory: str | os.PathLike[str]) -> Data:
 
 
 def read_cropped(path: Path) -> tuple[Tensor, Tensor]:
-    """uint8 [n, 3, 32, 32] and int64 [n], 0…9: the variables X (uint8, 32×32×3×n) and y (n×1, 1…10) of a MATLAB file of version 5.
+    """uint8 [n, 3, 32, 32] and int64 [n], 0…9: the variables X (uint8, 32×32×3×n) and y (n×1, 1…10) of a MATLAB file up to version 7.
 
     Raises LabcError naming the file and what is wrong with it.
     """
-    found = matlab.read(path, _MOST_CROPPED * (_PIXELS + 8) + 2**16)
-    for name in ("X", "y"):
-        if name not in found:
-            raise LabcError(f"{path}: no array {name}, but {', '.join(found) or 'none'}; {_AGAIN}")
-    images, numbers = found["X"], found["y"]
-    count = images.shape[-1]
-    if images.dtype != np.uint8 or images.shape != (_SIDE, _SIDE, 3, count) or numbers.shape != (count, 1):
-        raise LabcError(
-            f"{path}: X is {images.dtype} {_spelled(images.shape)}, y {numbers.dtype} {_spelled(numbers.shape)}; "
-            f"expected uint8 32x32x3xN and Nx1; {_AGAIN}"
-        )
-    if not 1 <= count <= _MOST_CROPPED:
-        raise LabcError(f"{path}: {count} images, expected 1 to {_MOST_CROPPED}; {_AGAIN}")
+    images, numbers = matlab.cropped(path, _MOST_CROPPED)
     if not np.isin(numbers, np.arange(1, _CLASSES + 1)).all():
-        raise LabcError(f"{path}: labels other than 1 to {_CLASSES}; {_AGAIN}")
+        raise LabcError(f"{path}: labels other than 1 to {_CLASSES}; fetch it again: SVHN's 'format 2'")
     labels = numbers.reshape(-1).astype(np.int64) % _CLASSES
     return torch.from_numpy(np.ascontiguousarray(images.transpose(3, 2, 0, 1))), torch.from_numpy(labels)
-
-
-def _spelled(shape: tuple[int, ...]) -> str:
-    return "x".join(str(extent) for extent in shape)
