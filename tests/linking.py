@@ -22,12 +22,25 @@ def inputs(compiled: driver.Compiled, n: int = 60) -> np.ndarray:
 
 
 def run_all(
-    made: list[Plan], xs: list[np.ndarray], folder: Path, tools: toolchain.Toolchain, extra: tuple[str, ...] = ()
+    made: list[Plan],
+    xs: list[np.ndarray],
+    folder: Path,
+    tools: toolchain.Toolchain,
+    extra: tuple[str, ...] = (),
+    kept: dict[tuple[str, bytes], Path] | None = None,
 ) -> list[np.ndarray]:
-    """Compile all plans into one shared library and run each on its inputs."""
+    """Compile all plans into one shared library and run each on its inputs.
+
+    kept: objects of sources that earlier calls with the same `tools` and `extra` compiled: most of the time goes into the runtime's.
+    """
     for plan in made:
         write(folder, emit.emit(plan))
-    objects = toolchain.compile_objects(tools, HOST, sorted((folder / "src").glob("*.c")), [folder / "include"], folder / "o", extra)
+    kept = {} if kept is None else kept
+    sources = {(path.name, path.read_bytes()): path for path in sorted((folder / "src").glob("*.c"))}
+    new = [key for key in sources if key not in kept]
+    made_now = toolchain.compile_objects(tools, HOST, [sources[key] for key in new], [folder / "include"], folder / "o", extra)
+    kept.update(zip(new, made_now, strict=True))
+    objects = [kept[key] for key in sources]
     library = toolchain.link_shared(tools, HOST, objects, folder / toolchain.shared_name("all"))
     ffi = cffi.FFI()
     for plan in made:

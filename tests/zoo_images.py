@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import onnx
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from zoo import QONNX, Writer
 
@@ -68,10 +69,11 @@ class Slide:
 
 
 class Images:
-    """Writes layers in labc's own spelling with parameters drawn from `rng`."""
+    """Writes layers in labc's own spelling with parameters drawn from `rng`, and sizes that are left open from `choose`."""
 
-    def __init__(self, rng: np.random.Generator, shape: Sequence[int], *, element: int = TensorProto.UINT8) -> None:
+    def __init__(self, rng: np.random.Generator, shape: Sequence[int], *, element: int = TensorProto.UINT8, choose: Any = None) -> None:
         self.rng, self.shape, self.entry = rng, tuple(shape), element
+        self.choose = rng if choose is None else choose
         self.w = Writer()
         self.w.body = True
         self.count = 0
@@ -95,10 +97,10 @@ class Images:
         """A random window that fits; images smaller than the kernel get the padding they need. `plain`: stride 1, image size kept."""
         kernel, stride, before, behind, dilation = [], [], [], [], []
         for extent in x.shape[1:]:
-            k = int(self.rng.integers(1, largest + 1))
-            d = 1 if pool else int(self.rng.choice([1, 1, 1, 2]))
-            s = int(self.rng.choice([1, 1, 2, 3]))
-            a, b = (int(v) for v in self.rng.integers(0, k, 2)) if pads and self.rng.random() < 0.6 else (0, 0)
+            k = int(self.choose.integers(1, largest + 1))
+            d = 1 if pool else int(self.choose.choice([1, 1, 1, 2]))
+            s = int(self.choose.choice([1, 1, 2, 3]))
+            a, b = (int(v) for v in self.choose.integers(0, k, 2)) if pads and self.choose.random() < 0.6 else (0, 0)
             reach = (k - 1) * d + 1
             if plain:
                 s, a, b = 1, (reach - 1) // 2, reach - 1 - (reach - 1) // 2
@@ -156,7 +158,7 @@ class Images:
         low, high = (0, 255) if element == "u8" else (-32768, 32767)
         s = self.rng.uniform(0.1, 0.6, x.channels) * self.rng.choice([-1, 1, 1, 1], x.channels) * high / x.spread
         t = self.rng.normal(high / 4 if element == "u8" else 0, high / 8, x.channels) - s * x.middle
-        shift = int(self.rng.integers(4, 17))
+        shift = int(self.choose.integers(4, 17))
         step = 2.0**-shift
         y = self.w.op("Cast", [x.name], f"{name}.wide", to=TensorProto.DOUBLE)
         y = self._constant_first("Mul", y, name, "m", self._along(x, np.rint(s / step) * step, np.float64))
@@ -245,8 +247,48 @@ class Images:
         return made
 
 
+class Drawn:
+    """What random_network asks of a NumPy generator, answered by Hypothesis.
+
+    It shrinks to what is simple: the first choice, the least number, a fraction near 1 (where `random() < p`, something is added).
+    """
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self._draw = draw
+
+    def choice(self, options: Sequence[Any]) -> Any:
+        return self._draw(st.sampled_from(options))
+
+    def integers(self, low: int, high: int, size: int | None = None) -> Any:
+        within = st.integers(low, high - 1)
+        return self._draw(within) if size is None else [self._draw(within) for _ in range(size)]
+
+    def random(self) -> float:
+        return 1 - self._draw(st.integers(1, 100)) / 100
+
+
+@dataclass(frozen=True)
+class Network:
+    """An ONNX file, which is no text to print."""
+
+    content: bytes = field(repr=False)
+
+
+@st.composite
+def networks(draw: st.DrawFn, **wanted: Any) -> Network:
+    """Random networks: Hypothesis draws the layers, the parameters are a seed's. wanted: what random_network is told."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return Network(random_network(rng, Drawn(draw), **wanted).SerializeToString())
+
+
+def seeded(seed: int) -> Network:
+    """A network all of whose parts are the seed's."""
+    return Network(random_network(np.random.default_rng(seed)).SerializeToString())
+
+
 def random_network(
     rng: np.random.Generator,
+    choose: Any = None,
     *,
     kind: str | None = None,
     rank: int | None = None,
@@ -258,46 +300,48 @@ def random_network(
     """A network in labc's own spelling whose scores have shape [batch, n].
 
     kind: signs (binary activations), bytes (8-bit activations), residual (16-bit ones between binary convolutions). rank: 1 (rows) or 2
-    (images) of at most `largest` pixels a side. channels: what widths are drawn from. What is not given is drawn too.
+    (images) of at most `largest` pixels a side. channels: what widths are drawn from. What is not given is drawn too. choose: who decides
+    on layers and sizes, `rng` if it is None; see `Drawn`.
     """
-    kind = kind or str(rng.choice(KINDS))
-    rank = rank or int(rng.choice([1, 2, 2, 2]))
-    element = element or int(rng.choice([TensorProto.UINT8, TensorProto.UINT8, TensorProto.INT8]))
-    size = [int(v) for v in rng.integers(1, largest + 1, rank)]
-    net = Images(rng, [int(rng.choice([1, 2, 3, 4])), *size], element=element)
+    choose = rng if choose is None else choose
+    kind = kind or str(choose.choice(KINDS))
+    rank = rank or int(choose.choice([1, 2, 2, 2]))
+    element = element or int(choose.choice([TensorProto.UINT8, TensorProto.UINT8, TensorProto.INT8]))
+    size = [int(v) for v in choose.integers(1, largest + 1, rank)]
+    net = Images(rng, [int(choose.choice([1, 2, 3, 4])), *size], element=element, choose=choose)
     block = {"signs": _sign_block, "bytes": _byte_block, "residual": _residual_block}[kind]
     x = net.input
     if kind == "residual":
         x = net.requantize(_conv(net, x, channels), "i16")
-    for _ in range(blocks or int(rng.integers(1, 4))):
+    for _ in range(blocks or int(choose.integers(1, 4))):
         x = block(net, x, channels)
     return net.model(_end(net, x))
 
 
 def _width(net: Images, channels: Sequence[int]) -> int:
-    return int(net.rng.choice(channels))
+    return int(net.choose.choice(channels))
 
 
 def _conv(net: Images, x: Signal, channels: Sequence[int]) -> Signal:
     """A random convolution: one group, several, or depthwise."""
     width, groups = _width(net, channels), 1
-    if net.rng.random() < 0.3:
-        groups = int(net.rng.choice([g for g in range(1, x.channels + 1) if x.channels % g == 0]))
-        width = groups * int(net.rng.integers(1, 3)) if groups == x.channels else groups * max(1, width // groups)
-    if x.element == "sign" and net.rng.random() < 0.5:
-        pads = tuple(int(v) for v in net.rng.integers(0, 3, 2 * (len(x.shape) - 1)))
-        x = net.pad(x, pads, int(net.rng.choice([-1, 1])))
+    if net.choose.random() < 0.3:
+        groups = int(net.choose.choice([g for g in range(1, x.channels + 1) if x.channels % g == 0]))
+        width = groups * int(net.choose.integers(1, 3)) if groups == x.channels else groups * max(1, width // groups)
+    if x.element == "sign" and net.choose.random() < 0.5:
+        pads = tuple(int(v) for v in net.choose.integers(0, 3, 2 * (len(x.shape) - 1)))
+        x = net.pad(x, pads, int(net.choose.choice([-1, 1])))
         return net.conv(x, width, net.slide(x, pads=False), groups=groups)
     return net.conv(x, width, net.slide(x), groups=groups)
 
 
 def _sign_block(net: Images, x: Signal, channels: Sequence[int]) -> Signal:
     """conv, batch norm, pool, activation and sign in one of the orders that papers use."""
-    if net.rng.random() < 0.2 and x.element == "sign":
+    if net.choose.random() < 0.2 and x.element == "sign":
         slide = net.slide(x, plain=True, largest=3)
         return net.concat(x, net.sign(net.affine(net.conv(x, _width(net, channels), slide))))
     y = _conv(net, x, channels)
-    order = str(net.rng.choice(["plain", "pool bn", "bn pool", "average", "relu", "hardtanh", "prelu"]))
+    order = str(net.choose.choice(["plain", "pool bn", "bn pool", "average", "relu", "hardtanh", "prelu"]))
     if order == "pool bn":
         y = net.affine(net.max_pool(y, net.slide(y, largest=3, pool=True)))
     elif order == "bn pool":
@@ -311,16 +355,16 @@ def _sign_block(net: Images, x: Signal, channels: Sequence[int]) -> Signal:
         y = y if order == "plain" else net.bend(y, order)
         y = net.affine(replace(y, middle=0.4)) if order == "relu" else y  # a ReLU's own sign is always +1
     y = net.sign(y)
-    return net.max_pool(y, net.slide(y, largest=2, pool=True)) if net.rng.random() < 0.2 else y
+    return net.max_pool(y, net.slide(y, largest=2, pool=True)) if net.choose.random() < 0.2 else y
 
 
 def _byte_block(net: Images, x: Signal, channels: Sequence[int]) -> Signal:
     """conv and requantized ReLU, with pools before or behind."""
     y = _conv(net, x, channels)
-    if net.rng.random() < 0.3:
+    if net.choose.random() < 0.3:
         y = net.max_pool(y, net.slide(y, largest=3, pool=True))
     y = net.requantize(y)
-    match str(net.rng.choice(["nothing", "max", "average", "join"])):
+    match str(net.choose.choice(["nothing", "max", "average", "join"])):
         case "max":
             return net.max_pool(y, net.slide(y, largest=3, pool=True))
         case "average":
@@ -334,22 +378,22 @@ def _residual_block(net: Images, x: Signal, channels: Sequence[int]) -> Signal:
     """stream + requantize(conv(sign(batch norm(stream)))), the shortcut pooled and doubled in width where the branch is."""
     shortcut, slide = x, net.slide(x, plain=True, largest=3)
     width = x.channels
-    if net.rng.random() < 0.4:
+    if net.choose.random() < 0.4:
         pool = net.slide(x, largest=2, pads=False)
         shortcut = net.requantize(net.sum_pool(x, pool), "i16")
         slide = pool
-        if net.rng.random() < 0.5 and width < 40:
+        if net.choose.random() < 0.5 and width < 40:
             shortcut, width = net.concat(shortcut, shortcut), 2 * width
     branch = net.conv(net.sign(net.affine(x)), width, slide)
     branch = net.requantize(branch, "i16")
-    if net.rng.random() < 0.4:
+    if net.choose.random() < 0.4:
         branch = net.prelu16(branch)
     y = net.add(shortcut, branch)
-    match str(net.rng.choice(["nothing", "prelu", "hardtanh", "relu", "max"])):
+    match str(net.choose.choice(["nothing", "prelu", "hardtanh", "relu", "max"])):
         case "prelu":
             return net.prelu16(y)
         case "hardtanh":
-            return net.clip16(y, -int(net.rng.integers(1, 30000)), int(net.rng.integers(1, 30000)))
+            return net.clip16(y, -int(net.choose.integers(1, 30000)), int(net.choose.integers(1, 30000)))
         case "relu":
             return net.clip16(y, 0, 32767)
         case "max":
@@ -359,9 +403,9 @@ def _residual_block(net: Images, x: Signal, channels: Sequence[int]) -> Signal:
 
 def _end(net: Images, x: Signal) -> Signal:
     """Pooled sums as scores, or a dense layer behind signs or bytes."""
-    n = int(net.rng.integers(2, 11))
-    if net.rng.random() < 0.3:
+    n = int(net.choose.integers(2, 11))
+    if net.choose.random() < 0.3:
         return net.scores(net.flatten(net.global_sum(x)))
     if x.element == "i16":
-        x = net.requantize(net.global_sum(x)) if net.rng.random() < 0.5 else net.sign(net.affine(x))
+        x = net.requantize(net.global_sum(x)) if net.choose.random() < 0.5 else net.sign(net.affine(x))
     return net.scores(net.dense(net.flatten(x), n))
