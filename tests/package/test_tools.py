@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,76 @@ def packed(archive: Path) -> dict[str, bytes]:
     with tarfile.open(archive) as tar:
         files = {member.name.removeprefix("./"): tar.extractfile(member) for member in tar if member.isfile()}
         return {name: stream.read() for name, stream in files.items() if stream is not None}
+
+
+AVR_CORE = Path("/usr/share/arduino/hardware/arduino/avr")
+OFFSETS = """\
+#include <net.h>
+static uint8_t bytes[NET_ARENA_BYTES + 3];
+void setup()
+{
+    Serial.begin(115200);
+    for (int at = 0; at < 4; at++) {
+        Serial.println(net_self_test(bytes + at));
+    }
+    Serial.println("net: self-test anywhere");
+}
+void loop()
+{
+}
+"""
+
+
+def printed(simavr: str, program: Path) -> list[str]:
+    """What a sketch for the Uno prints, up to the line with `self-test`: a sketch has no end."""
+    command = [simavr, "-m", "atmega328p", "-f", "16000000", str(program)]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    late = threading.Timer(60, running.kill)
+    late.start()
+    lines = []
+    assert running.stdout is not None
+    for line in running.stdout:
+        lines.append(re.sub(r"\x1b\[[0-9;]*m", "", line).strip().removesuffix(".."))  # colours; dots are the end of line
+        if "self-test" in line:
+            break
+    late.cancel()
+    running.kill()
+    running.communicate()
+    return lines
+
+
+@pytest.mark.parametrize("target", ["avr", "host"])
+def test_arduino_builder_builds_the_sketch(target: str, digits_like: Path, tmp_path: Path) -> None:
+    """Found as a library by its header, compiled with Arduino's flags (link-time optimization) for the Uno, and run in simavr.
+
+    The core is a copy, with 10 for DECIMAL_DIG: Debian's WString.cpp does not compile with Debian's avr-gcc, which lacks it in C++.
+    """
+    tools = here("arduino by arduino-builder", "arduino-builder", "avr-gcc", "simavr")
+    if tools is None:
+        return
+    if not AVR_CORE.is_dir():
+        not_run_here("arduino by arduino-builder", f"no {AVR_CORE}, Debian's arduino-core-avr")
+        return
+    library = labc.compile(digits_like, target, out=tmp_path / "libraries" / "net", name="net", package="arduino")
+    shutil.copytree(AVR_CORE, tmp_path / "hardware" / "arduino" / "avr")
+    strings = tmp_path / "hardware" / "arduino" / "avr" / "cores" / "arduino" / "WString.cpp"
+    strings.write_text(strings.read_text().replace("= DECIMAL_DIG", "= 10"))
+    offsets = tmp_path / "Offsets" / "Offsets.ino"
+    offsets.parent.mkdir()
+    offsets.write_text(OFFSETS)
+    (tmp_path / "build").mkdir()
+    builder = "/usr/share/arduino-builder"
+    for sketch, lines in (
+        (library / "examples" / "SelfTest" / "SelfTest.ino", ["net: self-test passed"]),
+        (offsets, ["0", "0", "0", "0", "net: self-test anywhere"]),
+    ):
+        where = ("-hardware", builder, "-hardware", tmp_path / "hardware", "-tools", builder, "-libraries", tmp_path / "libraries")
+        options = ("-fqbn", "arduino:avr:uno", "-build-path", tmp_path / "build", "-warnings", "all")
+        done = attempt(tools["arduino-builder"], "-compile", *where, *options, sketch, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert str(library) not in done.stderr, done.stderr  # no warning in the library
+        out = printed(tools["simavr"], tmp_path / "build" / f"{sketch.name}.elf")
+        assert [line for line in out if not line.startswith("Loaded")] == lines
 
 
 @pytest.mark.parametrize("target", ["arm", "host"])
