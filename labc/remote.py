@@ -79,7 +79,8 @@ for _cpu, _bits, _model in (("rv32imac_zbb", 32, "rv32,zbb=true"), ("rv64gc_zbb"
     FENCED[_cpu] = tuple(_ram[1] + i * (128 << 10) for i in range(1, 9))
     MACHINES[_cpu] = Machine(f"qemu-system-riscv{_bits}", _options, _ram[0], _ram, 0, "qemu-system-misc", _bits // 8)
 # Where QEMU is missing; it counts no instructions. Its door is one fixed port, so there is one at a time; its packets have 1,024 bytes.
-SIMAVR = Machine("simavr", ("-m", "atmega328p", "-f", "16000000", "-g"), 32 << 10, (0x100, 0x900), 0x80_0000, "simavr", port=1234, packet=200)
+_OPTIONS = ("-m", "atmega328p", "-f", "16000000", "-g")
+SIMAVR = Machine("simavr", _OPTIONS, 32 << 10, (0x100, 0x900), 0x80_0000, "simavr", port=1234, packet=200)
 
 
 def machine_of(cpu: str) -> Machine:
