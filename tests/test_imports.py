@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "machines": {"elf", "emulator", "remote", "wasm"},
     "check": {
         "ir", "passes", "reference", "plan", "bits", "toolchain", "flags", "kernels", "resources", "target", "library",
-        "linked", "elf", "emulator", "machines", "wasm",
+        "linked", "elf", "emulator", "machines", "remote", "wasm",
     },
     "bench": {"ir", "kernels", "library", "plan", "toolchain", "target", "resources"},
     "report": {"ir", "frontend", "check", "bench"},
