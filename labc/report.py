@@ -196,7 +196,7 @@ def show_check(console: Any, checked: Checked) -> None:
 
 
 def show_kernels(console: Any, matrix: Matrix) -> None:
-    """Kernels by machines; "-" where a machine has no such kernel. Below: what failed, what was not run here, and why."""
+    """Kernels by machines; "-" where a machine has no such kernel. Below: what failed, what was not run here or left out, and why."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -211,7 +211,7 @@ def show_kernels(console: Any, matrix: Matrix) -> None:
             verdict = next((v for v in column.kernels if v.what == row), None)
             mark = f"[{_STYLE[verdict.status]}]{verdict.status}[/]" if verdict else "-"
             cells.append(mark)
-            if verdict and verdict.status != "passed":
+            if verdict and (verdict.status != "passed" or "left out" in verdict.detail):
                 told.setdefault(f"{mark}  {column.machine}: {escape(verdict.detail)}", []).append(row)
         table.add_row(*row.split(), *cells)
     console.print(table)

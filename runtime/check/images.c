@@ -370,6 +370,13 @@ uint32_t labc_check_window_cases(const labc_check_row *row, uint32_t seed, uint3
         const shape s = {{side, side}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
         finding = window(&w, &s, large_sizes[i][0], large_sizes[i][1], ANY);
     }
+    /* Around a word, where memory holds no more than a pixel. */
+    for (uint32_t i = 31; !finding && i <= 33; ++i) {
+        shape s;
+        labc_check_copy(&s, &shapes[0], sizeof s);
+        finding = window(&w, &s, i, 1, ANY);
+        finding = finding ? finding : window(&w, &s, 1, i, ANY);
+    }
     *cases += labc_check_tried;
     return finding;
 }
