@@ -30,7 +30,7 @@ static int check(const void *input, const void *output, const void *arena)
     if (input == NULL || output == NULL || arena == NULL) {
         return TOY_E_NULL;
     }
-    return (uintptr_t)arena % TOY_ARENA_ALIGN == 0u ? 0 : TOY_E_ALIGN;
+    return (uintptr_t)arena % _Alignof(uint32_t) == 0u ? 0 : TOY_E_ALIGN; /* words; on AVR these may lie anywhere */
 }
 
 int toy_run(const uint8_t input[TOY_INPUT_SIZE], float output[TOY_OUTPUT_SIZE], void *arena)
