@@ -7,18 +7,18 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tomllib
 import venv
 import xml.etree.ElementTree as ElementTree
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from consumers import CONSUMER, STRICT, run, tree
 from here import not_run_here
 
 import labc
@@ -27,30 +27,18 @@ from labc.cli import main
 from labc.errors import BAD_INPUT, OK, LabcError
 from labc.target import TARGETS
 
-STRICT = "-Wall -Wextra -Wpedantic -Wconversion -Werror"
 # A target of each format that is not the host.
 FIRMWARE = {"arduino": "avr", "platformio": "arm", "zephyr": "arm", "esp-idf": "riscv32", "cmsis-pack": "arm"}
 # Text files that are no programs' own format may not name a path, a date or the machine.
 _DATE = re.compile(r"\b20\d\d-\d\d-\d\d\b")
 
 
-def run(*command: str | Path, cwd: Path, more: Mapping[str, str] = {}) -> str:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MAKE", "CMAKE"))} | dict(more)
-    done = subprocess.run([str(word) for word in command], cwd=cwd, check=False, capture_output=True, text=True, env=clean)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def here(format_name: str, target: str = "host") -> bool:
-    """Whether the tools of a format are here and what is built for `target` runs; says so if not."""
-    missing = [tool for tool, path in package.here(package.FORMATS[format_name]).items() if path is None and tool != "pip"]
+def here(format_name: str, target: str = "host", programs: Sequence[str] = ()) -> bool:
+    """Whether the programs, or else those of the format, are here and what is built for `target` runs; says so if not."""
+    missing = [program for program in programs or package.FORMATS[format_name].validators if shutil.which(program) is None]
     if reason := (f"no {missing[0]}" if missing else toolchain.not_here(TARGETS[target])):
         not_run_here(f"package {format_name}", reason)
     return reason is None
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 @pytest.mark.parametrize("name", package.FORMATS)
@@ -106,16 +94,6 @@ def test_folder_for_firmware(digits_like: Path, tmp_path: Path) -> None:
     out = labc.compile(digits_like, board="bbc-microbit", out=tmp_path / "out", package="folder")
     run("make", "-s", cwd=out)
     assert (out / "build" / "libnet.a").is_file()
-
-
-CONSUMER = """\
-#include "net.h"
-static uint32_t arena[NET_ARENA_BYTES / 4];
-int main(void)
-{
-    return net_self_test(arena);
-}
-"""
 
 
 @pytest.mark.parametrize("target", ["host", "x86-64"])
@@ -196,7 +174,7 @@ void loop();
 
 def test_arduino_compiles_as_a_sketch(digits_like: Path, tmp_path: Path) -> None:
     """As the Arduino builder does it: the sketch as C++ behind Arduino.h, the library's C as C, linked together; here for this machine."""
-    if not here("arduino") or shutil.which("gcc") is None:
+    if not here("arduino", programs=("gcc", "g++")):
         return
     out = labc.compile(digits_like, "host", out=tmp_path / "net", package="arduino")
     (tmp_path / "Arduino.h").write_text(ARDUINO)
@@ -253,7 +231,7 @@ def test_zephyr(digits_like: Path, tmp_path: Path) -> None:
     sample = out / "samples" / "self_test"
     assert {p.name for p in sample.iterdir()} == {"CMakeLists.txt", "prj.conf", "sample.yaml", "src"}
     assert "CONFIG_LABC_NET=y" in (sample / "prj.conf").read_text()
-    if here("zephyr"):
+    if here("zephyr", programs=("cmake",)):
         (tmp_path / "CMakeLists.txt").write_text(ZEPHYR)
         (tmp_path / "main.c").write_text(CONSUMER)
         run("cmake", "-S", ".", "-B", "build", f"-DMODULE={out}", cwd=tmp_path)
@@ -289,7 +267,7 @@ def test_esp_idf(digits_like: Path, tmp_path: Path) -> None:
     assert re.fullmatch(r'"\d+\.\d+\.\d+"', keys["version"])
     assert {"version", "description", "license"} == set(keys)
     assert (out / "examples" / "self_test" / "main" / "main.c").is_file()
-    if here("esp-idf"):
+    if here("esp-idf", programs=("cmake",)):
         (tmp_path / "CMakeLists.txt").write_text(IDF)
         (tmp_path / "main.c").write_text(CONSUMER)
         run("cmake", "-S", ".", "-B", "build", f"-DCOMPONENT={out}", cwd=tmp_path)
