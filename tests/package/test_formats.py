@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from consumers import CONSUMER, STRICT, run, tree
+import zoo_images
+from consumers import BOTH, CONSUMER, STRICT, run, tree
 from here import not_run_here
 
 import labc
@@ -73,6 +74,50 @@ def test_what_is_in_each(name: str, digits_like: Path, tmp_path: Path) -> None:
     assert tree(labc.compile(again, target, out=tmp_path / "deeper" / "two", name="net", package=name)) == files
 
 
+# Every file of each format, beyond what all have, of a dense network for Cortex-M4 or, if the format is not for that, a target of its own.
+_TREE = {
+    "include/net.h", "src/cortexm.c", "src/cortexm.h", "src/kernels.def", "src/kernels.h", "src/net.c", "src/net_self_test.c",
+    "src/net_weights.c", "src/net_weights.h", "src/scalar.c", "src/scalar.h", "example/main.c",
+}  # fmt: skip
+_PAIR = {"src/net.c", "src/net.h"}
+CONTENTS = {
+    "folder": {*_TREE, "Makefile"},
+    "single": {"net.c", "net.h", "main.c"},
+    "cmake": {*_TREE, "CMakeLists.txt", "cmake/netConfig.cmake"},
+    "pkg-config": {*_TREE, "Makefile", "net.pc.in"},
+    "arduino": {*_PAIR, "library.properties", "keywords.txt", "examples/SelfTest/SelfTest.ino"},
+    "platformio": {*_PAIR, "library.json", "examples/self_test/main.c"},
+    "zephyr": {
+        *_PAIR, "zephyr/module.yml", "zephyr/CMakeLists.txt", "zephyr/Kconfig",
+        *(f"samples/self_test/{file}" for file in ("CMakeLists.txt", "prj.conf", "sample.yaml", "src/main.c")),
+    },
+    "esp-idf": {
+        *_PAIR, "CMakeLists.txt", "idf_component.yml",
+        *(f"examples/self_test/{file}" for file in ("CMakeLists.txt", "main/CMakeLists.txt", "main/idf_component.yml", "main/main.c")),
+    },
+    "cmsis-pack": {*_PAIR, "labc.net.pdsc", "example/main.c"},
+    "python": {
+        "net/__init__.py", "net/__main__.py", "net/py.typed", "net/libnet.so",
+        *(f"net-{labc.__version__}.dist-info/{file}" for file in ("METADATA", "RECORD", "WHEEL", "licenses/LICENSE")),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", package.FORMATS)
+def test_nothing_else_is_in_it(name: str, digits_like: Path, tmp_path: Path) -> None:
+    """Of a pack and a wheel the files inside; only the runtime's files that the network calls."""
+    target = {"esp-idf": "riscv32", "python": None}.get(name, "arm")
+    out = labc.compile(digits_like, target, out=tmp_path / "net", package=name)
+    everywhere = {"LICENSE", "README.md", "manifest.json"}
+    found = set(tree(out))
+    archives = [path for path in out.iterdir() if path.suffix in (".pack", ".whl")]
+    for path in archives:
+        with zipfile.ZipFile(path) as pack:
+            found = found - {path.name} | set(pack.namelist())
+    assert len(archives) == (name in ("cmsis-pack", "python"))
+    assert found == CONTENTS[name] | everywhere
+
+
 def test_a_package_is_replaced_by_the_next(digits_like: Path, tmp_path: Path) -> None:
     labc.compile(digits_like, "arm", out=tmp_path / "out", package="folder")
     out = labc.compile(digits_like, "arm", out=tmp_path / "out", package="arduino")
@@ -122,6 +167,25 @@ def test_cmake_takes_a_network_called_test(digits_like: Path, tmp_path: Path) ->
     if here("cmake"):
         out = labc.compile(digits_like, "host", out=tmp_path / "test", name="test", package="cmake")
         run("cmake", "-S", out, "-B", "build", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("target", ["host", "x86-64"])
+def test_two_networks_in_one_cmake_project(target: str, digits_like: Path, tmp_path: Path) -> None:
+    """A dense one and one of images, which share some of the runtime's files and not others: the linker takes each file once."""
+    if not here("cmake", target):
+        return
+    (tmp_path / "other.onnx").write_bytes(zoo_images.random_network(np.random.default_rng(3), kind="signs", rank=2).SerializeToString())
+    for model, name in ((digits_like, "first"), (tmp_path / "other.onnx", "second")):
+        labc.compile(model, target, out=tmp_path / name, name=name, package="cmake")
+    (tmp_path / "main.c").write_text(BOTH)
+    for order in ("first::first second::second", "second::second first::first"):
+        (tmp_path / "CMakeLists.txt").write_text(
+            "cmake_minimum_required(VERSION 3.15)\nproject(consumer C)\nadd_subdirectory(first)\nadd_subdirectory(second)\n"
+            f"add_executable(program main.c)\ntarget_link_libraries(program PRIVATE {order})\n"
+        )
+        run("cmake", "-S", ".", "-B", "build", f"-DCMAKE_C_FLAGS={STRICT}", cwd=tmp_path)
+        run("cmake", "--build", "build", cwd=tmp_path)
+        run(tmp_path / "build" / "program", cwd=tmp_path)
 
 
 def test_pkg_config(digits_like: Path, tmp_path: Path) -> None:
