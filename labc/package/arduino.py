@@ -28,5 +28,11 @@ def files(contents: Contents) -> Files:
 
 
 FORMAT = Format(
-    "arduino", "a library for the Arduino IDE, with a sketch", files, ("g++",), tuple(_ARCHITECTURES), flags_per_file=False, portable=True
+    "arduino",
+    "a library for the Arduino IDE, with a sketch",
+    files,
+    ("arduino-builder",),
+    tuple(_ARCHITECTURES),
+    flags_per_file=False,
+    portable=True,
 )

@@ -25,7 +25,7 @@ FORMAT = Format(
     "esp-idf",
     "a component for ESP-IDF, with an example project",
     files,
-    ("cmake",),
+    ("compote", "cmake"),
     ("riscv32", "host"),
     flags_per_file=False,
     portable=True,

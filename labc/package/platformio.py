@@ -32,5 +32,5 @@ def files(contents: Contents) -> Files:
 
 
 FORMAT = Format(
-    "platformio", "a library for PlatformIO", files, targets=("arm", "avr", "riscv32", "host"), flags_per_file=False, portable=True
+    "platformio", "a library for PlatformIO", files, ("pio",), ("arm", "avr", "riscv32", "host"), flags_per_file=False, portable=True
 )

@@ -26,7 +26,7 @@ FORMAT = Format(
     "zephyr",
     "a Zephyr module with Kconfig and a sample",
     files,
-    ("cmake",),
+    ("west", "pykwalify", "cmake"),
     ("arm", "aarch64", "riscv32", "riscv64", "host"),
     flags_per_file=False,
     portable=True,

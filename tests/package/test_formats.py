@@ -7,18 +7,19 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tomllib
 import venv
 import xml.etree.ElementTree as ElementTree
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zoo_images
+from consumers import BOTH, CONSUMER, STRICT, run, tree
 from here import not_run_here
 
 import labc
@@ -27,30 +28,18 @@ from labc.cli import main
 from labc.errors import BAD_INPUT, OK, LabcError
 from labc.target import TARGETS
 
-STRICT = "-Wall -Wextra -Wpedantic -Wconversion -Werror"
 # A target of each format that is not the host.
 FIRMWARE = {"arduino": "avr", "platformio": "arm", "zephyr": "arm", "esp-idf": "riscv32", "cmsis-pack": "arm"}
 # Text files that are no programs' own format may not name a path, a date or the machine.
 _DATE = re.compile(r"\b20\d\d-\d\d-\d\d\b")
 
 
-def run(*command: str | Path, cwd: Path, more: Mapping[str, str] = {}) -> str:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MAKE", "CMAKE"))} | dict(more)
-    done = subprocess.run([str(word) for word in command], cwd=cwd, check=False, capture_output=True, text=True, env=clean)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def here(format_name: str, target: str = "host") -> bool:
-    """Whether the tools of a format are here and what is built for `target` runs; says so if not."""
-    missing = [tool for tool, path in package.here(package.FORMATS[format_name]).items() if path is None and tool != "pip"]
+def here(format_name: str, target: str = "host", programs: Sequence[str] = ()) -> bool:
+    """Whether the programs, or else those of the format, are here and what is built for `target` runs; says so if not."""
+    missing = [program for program in programs or package.FORMATS[format_name].validators if shutil.which(program) is None]
     if reason := (f"no {missing[0]}" if missing else toolchain.not_here(TARGETS[target])):
         not_run_here(f"package {format_name}", reason)
     return reason is None
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 @pytest.mark.parametrize("name", package.FORMATS)
@@ -85,6 +74,50 @@ def test_what_is_in_each(name: str, digits_like: Path, tmp_path: Path) -> None:
     assert tree(labc.compile(again, target, out=tmp_path / "deeper" / "two", name="net", package=name)) == files
 
 
+# Every file of each format, beyond what all have, of a dense network for Cortex-M4 or, if the format is not for that, a target of its own.
+_TREE = {
+    "include/net.h", "src/cortexm.c", "src/cortexm.h", "src/kernels.def", "src/kernels.h", "src/net.c", "src/net_self_test.c",
+    "src/net_weights.c", "src/net_weights.h", "src/scalar.c", "src/scalar.h", "example/main.c",
+}  # fmt: skip
+_PAIR = {"src/net.c", "src/net.h"}
+CONTENTS = {
+    "folder": {*_TREE, "Makefile"},
+    "single": {"net.c", "net.h", "main.c"},
+    "cmake": {*_TREE, "CMakeLists.txt", "cmake/netConfig.cmake"},
+    "pkg-config": {*_TREE, "Makefile", "net.pc.in"},
+    "arduino": {*_PAIR, "library.properties", "keywords.txt", "examples/SelfTest/SelfTest.ino"},
+    "platformio": {*_PAIR, "library.json", "examples/self_test/main.c"},
+    "zephyr": {
+        *_PAIR, "zephyr/module.yml", "zephyr/CMakeLists.txt", "zephyr/Kconfig",
+        *(f"samples/self_test/{file}" for file in ("CMakeLists.txt", "prj.conf", "sample.yaml", "src/main.c")),
+    },
+    "esp-idf": {
+        *_PAIR, "CMakeLists.txt", "idf_component.yml",
+        *(f"examples/self_test/{file}" for file in ("CMakeLists.txt", "main/CMakeLists.txt", "main/idf_component.yml", "main/main.c")),
+    },
+    "cmsis-pack": {*_PAIR, "labc.net.pdsc", "example/main.c"},
+    "python": {
+        "net/__init__.py", "net/__main__.py", "net/py.typed", "net/libnet.so",
+        *(f"net-{labc.__version__}.dist-info/{file}" for file in ("METADATA", "RECORD", "WHEEL", "licenses/LICENSE")),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", package.FORMATS)
+def test_nothing_else_is_in_it(name: str, digits_like: Path, tmp_path: Path) -> None:
+    """Of a pack and a wheel the files inside; only the runtime's files that the network calls."""
+    target = {"esp-idf": "riscv32", "python": None}.get(name, "arm")
+    out = labc.compile(digits_like, target, out=tmp_path / "net", package=name)
+    everywhere = {"LICENSE", "README.md", "manifest.json"}
+    found = set(tree(out))
+    archives = [path for path in out.iterdir() if path.suffix in (".pack", ".whl")]
+    for path in archives:
+        with zipfile.ZipFile(path) as pack:
+            found = found - {path.name} | set(pack.namelist())
+    assert len(archives) == (name in ("cmsis-pack", "python"))
+    assert found == CONTENTS[name] | everywhere
+
+
 def test_a_package_is_replaced_by_the_next(digits_like: Path, tmp_path: Path) -> None:
     labc.compile(digits_like, "arm", out=tmp_path / "out", package="folder")
     out = labc.compile(digits_like, "arm", out=tmp_path / "out", package="arduino")
@@ -106,16 +139,6 @@ def test_folder_for_firmware(digits_like: Path, tmp_path: Path) -> None:
     out = labc.compile(digits_like, board="bbc-microbit", out=tmp_path / "out", package="folder")
     run("make", "-s", cwd=out)
     assert (out / "build" / "libnet.a").is_file()
-
-
-CONSUMER = """\
-#include "net.h"
-static uint32_t arena[NET_ARENA_BYTES / 4];
-int main(void)
-{
-    return net_self_test(arena);
-}
-"""
 
 
 @pytest.mark.parametrize("target", ["host", "x86-64"])
@@ -144,6 +167,25 @@ def test_cmake_takes_a_network_called_test(digits_like: Path, tmp_path: Path) ->
     if here("cmake"):
         out = labc.compile(digits_like, "host", out=tmp_path / "test", name="test", package="cmake")
         run("cmake", "-S", out, "-B", "build", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("target", ["host", "x86-64"])
+def test_two_networks_in_one_cmake_project(target: str, digits_like: Path, tmp_path: Path) -> None:
+    """A dense one and one of images, which share some of the runtime's files and not others: the linker takes each file once."""
+    if not here("cmake", target):
+        return
+    (tmp_path / "other.onnx").write_bytes(zoo_images.random_network(np.random.default_rng(3), kind="signs", rank=2).SerializeToString())
+    for model, name in ((digits_like, "first"), (tmp_path / "other.onnx", "second")):
+        labc.compile(model, target, out=tmp_path / name, name=name, package="cmake")
+    (tmp_path / "main.c").write_text(BOTH)
+    for order in ("first::first second::second", "second::second first::first"):
+        (tmp_path / "CMakeLists.txt").write_text(
+            "cmake_minimum_required(VERSION 3.15)\nproject(consumer C)\nadd_subdirectory(first)\nadd_subdirectory(second)\n"
+            f"add_executable(program main.c)\ntarget_link_libraries(program PRIVATE {order})\n"
+        )
+        run("cmake", "-S", ".", "-B", "build", f"-DCMAKE_C_FLAGS={STRICT}", cwd=tmp_path)
+        run("cmake", "--build", "build", cwd=tmp_path)
+        run(tmp_path / "build" / "program", cwd=tmp_path)
 
 
 def test_pkg_config(digits_like: Path, tmp_path: Path) -> None:
@@ -196,7 +238,7 @@ void loop();
 
 def test_arduino_compiles_as_a_sketch(digits_like: Path, tmp_path: Path) -> None:
     """As the Arduino builder does it: the sketch as C++ behind Arduino.h, the library's C as C, linked together; here for this machine."""
-    if not here("arduino") or shutil.which("gcc") is None:
+    if not here("arduino", programs=("gcc", "g++")):
         return
     out = labc.compile(digits_like, "host", out=tmp_path / "net", package="arduino")
     (tmp_path / "Arduino.h").write_text(ARDUINO)
@@ -253,7 +295,7 @@ def test_zephyr(digits_like: Path, tmp_path: Path) -> None:
     sample = out / "samples" / "self_test"
     assert {p.name for p in sample.iterdir()} == {"CMakeLists.txt", "prj.conf", "sample.yaml", "src"}
     assert "CONFIG_LABC_NET=y" in (sample / "prj.conf").read_text()
-    if here("zephyr"):
+    if here("zephyr", programs=("cmake",)):
         (tmp_path / "CMakeLists.txt").write_text(ZEPHYR)
         (tmp_path / "main.c").write_text(CONSUMER)
         run("cmake", "-S", ".", "-B", "build", f"-DMODULE={out}", cwd=tmp_path)
@@ -289,7 +331,7 @@ def test_esp_idf(digits_like: Path, tmp_path: Path) -> None:
     assert re.fullmatch(r'"\d+\.\d+\.\d+"', keys["version"])
     assert {"version", "description", "license"} == set(keys)
     assert (out / "examples" / "self_test" / "main" / "main.c").is_file()
-    if here("esp-idf"):
+    if here("esp-idf", programs=("cmake",)):
         (tmp_path / "CMakeLists.txt").write_text(IDF)
         (tmp_path / "main.c").write_text(CONSUMER)
         run("cmake", "-S", ".", "-B", "build", f"-DCOMPONENT={out}", cwd=tmp_path)
