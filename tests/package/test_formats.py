@@ -26,7 +26,7 @@ import labc
 from labc import package, toolchain
 from labc.cli import main
 from labc.errors import BAD_INPUT, OK, LabcError
-from labc.target import TARGETS
+from labc.target import CORES, TARGETS
 
 # A target of each format that is not the host.
 FIRMWARE = {"arduino": "avr", "platformio": "arm", "zephyr": "arm", "esp-idf": "riscv32", "cmsis-pack": "arm"}
@@ -76,7 +76,8 @@ def test_what_is_in_each(name: str, digits_like: Path, tmp_path: Path) -> None:
 
 # Every file of each format, beyond what all have, of a dense network for Cortex-M4 or, if the format is not for that, a target of its own.
 _TREE = {
-    "include/net.h", "src/cortexm.c", "src/cortexm.h", "src/kernels.def", "src/kernels.h", "src/net.c", "src/net_self_test.c",
+    "include/net.h", "src/cortexm.c", "src/cortexm.h", "src/kernels.def", "src/kernels.h", "src/labc_runtime.c", "src/net.c", "src/net_info.c",
+    "src/net_self_test.c",
     "src/net_weights.c", "src/net_weights.h", "src/scalar.c", "src/scalar.h", "example/main.c",
 }  # fmt: skip
 _PAIR = {"src/net.c", "src/net.h"}
@@ -339,23 +340,36 @@ def test_esp_idf(digits_like: Path, tmp_path: Path) -> None:
         run(tmp_path / "build" / "program", cwd=tmp_path)
 
 
-@pytest.mark.parametrize(("target", "cpu", "core"), [("arm", "cortex-m0plus", "Cortex-M0+"), ("host", None, None)])
-def test_cmsis_pack(target: str, cpu: str | None, core: str | None, digits_like: Path, tmp_path: Path) -> None:
-    """The elements that PACK.xsd asks for, in its order, and that every file named is in the pack."""
+@pytest.mark.parametrize(("target", "cpu"), [*(("arm", cpu) for cpu, core in CORES.items() if core.target == "arm"), ("host", None)])
+def test_cmsis_pack(target: str, cpu: str | None, digits_like: Path, tmp_path: Path) -> None:
+    """The rules of PACK.xsd 1.7.32 for what is in it: elements, in any order; attributes; how names and versions look; its cores."""
     out = labc.compile(digits_like, target, cpu=cpu, out=tmp_path / "net", package="cmsis-pack")
     with zipfile.ZipFile(out / f"labc.net.{labc.__version__}.pack") as pack:
         assert pack.testzip() is None
         names = pack.namelist()
-        description = ElementTree.fromstring(pack.read("labc.net.pdsc"))
-    order = ["vendor", "name", "description", "url", "license", "releases", *(["conditions"] if core else []), "components"]
-    assert [element.tag for element in description] == order
+        assert pack.read("labc.net.pdsc") == (out / "labc.net.pdsc").read_bytes()
+    description = ElementTree.parse(out / "labc.net.pdsc").getroot()
+    needed = {"vendor", "name", "description", "url", "releases"}
+    tags = [element.tag for element in description]
+    assert description.tag == "package"
+    assert len(set(tags)) == len(tags)
+    assert needed <= set(tags) <= needed | {"license", "conditions", "components"}
+    assert re.fullmatch(r"\d+\.\d+(\.\d+)?", description.attrib["schemaVersion"])
+    assert all(re.fullmatch(r"[-_A-Za-z0-9]+", str(description.findtext(tag))) for tag in ("vendor", "name"))
+    assert [release.attrib["version"] for release in description.findall("releases/release")] == [labc.__version__]
     (component,) = description.findall("components/component")
-    assert {"Cclass", "Cgroup", "Csub", "Cversion"} <= set(component.attrib)
-    named = [file.attrib["name"] for file in component.findall("files/file")] + [str(description.findtext("license"))]
-    assert set(named) <= set(names)
-    assert {file.attrib["category"] for file in component.findall("files/file")} == {"doc", "header", "source"}
-    condition = description.find("conditions/condition/require")
-    assert (condition is not None and condition.attrib["Dcore"]) == (core or False)
+    assert {"Cclass", "Cgroup", "Cversion"} <= set(component.attrib) <= {"Cclass", "Cgroup", "Csub", "Cversion", "condition"}
+    assert re.fullmatch(r"\d+\.\d+\.\d+", component.attrib["Cversion"])
+    assert {element.tag for element in component} == {"description", "files"}
+    files = component.findall("files/file")
+    assert {file.attrib["category"] for file in files} == {"doc", "header", "source"}
+    assert [file.attrib["name"] for file in files if file.attrib.get("attr") == "template"] == ["example/main.c"]
+    assert {file.attrib["name"] for file in files} | {description.findtext("license")} <= set(names)
+    conditions = {condition.attrib["id"]: condition for condition in description.findall("conditions/condition")}
+    assert set(conditions) == {component.attrib["condition"]} if cpu else not conditions
+    for condition in conditions.values():
+        (require,) = condition.findall("require")
+        assert require.attrib["Dcore"] in {f"Cortex-M{core}" for core in ("0", "0+", "1", "3", "4", "7", "23", "33", "52", "55", "85")}
 
 
 def test_python_wheel(digits_like: Path, tmp_path: Path) -> None:
