@@ -76,9 +76,8 @@ def test_what_is_in_each(name: str, digits_like: Path, tmp_path: Path) -> None:
 
 # Every file of each format, beyond what all have, of a dense network for Cortex-M4 or, if the format is not for that, a target of its own.
 _TREE = {
-    "include/net.h", "src/cortexm.c", "src/cortexm.h", "src/kernels.def", "src/kernels.h", "src/labc_runtime.c", "src/net.c", "src/net_info.c",
-    "src/net_self_test.c",
-    "src/net_weights.c", "src/net_weights.h", "src/scalar.c", "src/scalar.h", "example/main.c",
+    "include/net.h", "src/cortexm.c", "src/cortexm.h", "src/kernels.def", "src/kernels.h", "src/labc_runtime.c", "src/net.c",
+    "src/net_info.c", "src/net_self_test.c", "src/net_weights.c", "src/net_weights.h", "src/scalar.c", "src/scalar.h", "example/main.c",
 }  # fmt: skip
 _PAIR = {"src/net.c", "src/net.h"}
 CONTENTS = {
