@@ -53,6 +53,6 @@ def run_all(
         at = ffi.cast("void *", arena.ctypes.data)
         for row, out in zip(np.ascontiguousarray(x.reshape(len(x), -1)), scores, strict=True):
             assert getattr(lib, f"{plan.name}_run")(ffi.cast("void *", row.ctypes.data), ffi.cast("float *", out.ctypes.data), at) == 0
-        assert getattr(lib, f"{plan.name}_self_test")(at) == 0
+        assert getattr(lib, f"{plan.name}_self_test")(at) == 0, f"self-test of {plan.name}"
         results.append(scores)
     return results
