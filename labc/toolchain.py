@@ -35,7 +35,7 @@ from labc.target import TARGETS, Target
 _CANDIDATES = {
     "host": ("cc", "gcc", "clang", "zig"),
     "x86-64": ("cc", "gcc", "clang", "zig"),
-    "cortex-m": ("arm-none-eabi-gcc", "zig"),
+    "cortex-m": ("arm-none-eabi-gcc", "clang", "zig"),
     "aarch64": ("aarch64-linux-gnu-gcc", "zig"),
     "armv7": ("arm-linux-gnueabihf-gcc", "zig"),
     "riscv32": ("riscv64-unknown-elf-gcc", "zig"),
@@ -138,15 +138,34 @@ def _inspect_cc(name: str, target: Target) -> Toolchain | str:
     if who is None or machine is None:
         return f"{program} -v answers like neither gcc nor clang"
     kind = kind_of(target)
-    if kind != "host" and not machine[1].startswith(_TRIPLES[kind]):
-        return f"compiles for {machine[1]}, not for {target.cpu or target.machine}"
-    ar = shutil.which(run([(name, [program, "-print-prog-name=ar"])], env)[0].strip())
-    if ar is None:
-        return "its ar (GNU binutils) is not there"
     family: Literal["gcc", "clang"] = "gcc" if who[1] == "gcc" else "clang"
+    crosses = family == "clang" and kind == "cortex-m"  # for every target alike
+    if kind != "host" and not crosses and not machine[1].startswith(_TRIPLES[kind]):
+        return f"compiles for {machine[1]}, not for {target.cpu or target.machine}"
+    ar_name = "llvm-ar" if crosses else "ar"
+    ar = shutil.which(run([(name, [program, f"-print-prog-name={ar_name}"])], env)[0].strip())
+    if ar is None:
+        return f"its {ar_name} is not there"
     shown = family if Path(name).stem in ("cc", "c99", "c11") else Path(name).name
     toolchain = Toolchain(shown, family, who[2], (program,), (ar,))
     return _trial(toolchain, target) or toolchain
+
+
+def _support_library(toolchain: Toolchain, target: Target) -> str:
+    """Where the functions are that clang calls for what a Cortex-M has no instruction for: its own compiler-rt, else the libgcc of a GNU
+    compiler for it. Raises LabcError if there is neither, or no linker."""
+    env = _clean_environment()
+    if shutil.which(run([("clang", [*toolchain.cc, "-print-prog-name=ld.lld"])], env)[0].strip()) is None:
+        raise LabcError("its linker, ld.lld, is not there (Debian, Ubuntu: apt install lld)")
+    flags = machine_flags(toolchain, target)
+    asked = [[*toolchain.cc, *flags, "--rtlib=compiler-rt"]]
+    if (gcc := shutil.which("arm-none-eabi-gcc")) is not None:
+        asked.append([gcc, *machine_flags(Toolchain("", "gcc", "", (gcc,), ()), target)])
+    for command in asked:
+        library = run([(command[0], [*command, "-print-libgcc-file-name"])], env)[0].strip()
+        if Path(library).is_file():
+            return library
+    raise LabcError(f"it has no compiler-rt for {target.cpu}, nor is arm-none-eabi-gcc there, whose libgcc would do")
 
 
 def _trial(toolchain: Toolchain, target: Target) -> str | None:
@@ -157,6 +176,8 @@ def _trial(toolchain: Toolchain, target: Target) -> str | None:
             return None
         with tempfile.TemporaryDirectory(prefix="labc-", ignore_cleanup_errors=True) as name:
             compile_objects(toolchain, target, [folder("runtime") / "cpu.c"], [], Path(name))
+        if toolchain.family == "clang" and kind_of(target) == "cortex-m":
+            _support_library(toolchain, target)
     except LabcError as error:
         return str(error).partition("; by hand")[0]
     except OSError as error:
@@ -333,6 +354,8 @@ def link_image(
         options += [f"-Wl,--entry={entry}", "-Wl,-z,max-page-size=4", "-T", str(script)]
         if toolchain.family == "zig":  # -g: without it zig leaves no symbols in the image
             tail = ["-Os", "-g", *files, *options]
+        elif toolchain.family == "clang":
+            tail = ["-nostdlib", "-static", "-fuse-ld=lld", *options, "-Wl,--build-id=none", *files, _support_library(toolchain, target)]
         else:
             tail = ["-nostdlib", "-static", "-no-pie", *options, "-Wl,--build-id=none,--start-group", *files, "-lgcc", "-Wl,--end-group"]
         run([(out.name, [*start, *tail, "-o", str(out)])], env)

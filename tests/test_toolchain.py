@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ HOST, ARM, A64, A32 = (target.find(name) for name in ("host", "arm", "aarch64", 
 CROSS = [
     (ARM, "zig"),
     (ARM, "arm-none-eabi-gcc"),
+    (ARM, "clang"),
     (A64, "zig"),
     (A64, "aarch64-linux-gnu-gcc"),
     (A32, "zig"),
@@ -187,7 +189,7 @@ def test_a_library_is_for_the_host_and_an_image_for_a_core(tmp_path: Path) -> No
 
 def test_survey_shows_every_candidate() -> None:
     assert [name for name, _ in toolchain.survey(HOST)] == ["cc", "gcc", "clang", "zig"]
-    assert [name for name, _ in toolchain.survey(ARM)] == ["arm-none-eabi-gcc", "zig"]
+    assert [name for name, _ in toolchain.survey(ARM)] == ["arm-none-eabi-gcc", "clang", "zig"]
     assert [name for name, _ in toolchain.survey(A64)] == ["aarch64-linux-gnu-gcc", "zig"]
     assert [name for name, _ in toolchain.survey(A32)] == ["arm-linux-gnueabihf-gcc", "zig"]
     for _, found in [*toolchain.survey(HOST), *toolchain.survey(ARM)]:
@@ -197,7 +199,8 @@ def test_survey_shows_every_candidate() -> None:
 def test_no_compiler_at_all_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "ziglang", None)
-    assert toolchain.survey(ARM) == [("arm-none-eabi-gcc", "not on PATH"), ("zig", "the ziglang wheel is not installed")]
+    missing = [(name, "not on PATH") for name in ("arm-none-eabi-gcc", "clang")]
+    assert toolchain.survey(ARM) == [*missing, ("zig", "the ziglang wheel is not installed")]
     for where, package in (
         (HOST, "apt install gcc libc6-dev"),
         (ARM, "apt install gcc-arm-none-eabi"),
@@ -253,6 +256,25 @@ def test_a_compiler_that_is_too_old_says_what_to_install(tmp_path: Path, monkeyp
         with pytest.raises(LabcError, match=rf"gcc: .*unrecognized command line option '-std=c11'.*{remedy}.*apt install gcc") as caught:
             toolchain.find(HOST, force)
         assert caught.value.code == NOT_HERE
+
+
+@pytest.mark.parametrize(
+    ("linker", "said"), [("ld.lld", "ld.lld, is not there .*apt install lld"), ("/bin/ls", "no compiler-rt for cortex-m4")]
+)
+def test_clang_for_a_cortex_m_needs_a_linker_and_a_library(linker: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = f"""
+    case "$1" in
+        -v) echo "Target: x86_64-pc-linux-gnu"; echo "clang version 14.0.6";;
+        -print-prog-name=llvm-ar) echo /bin/ls;;
+        -print-prog-name=ld.lld) echo {linker};;
+        *-print-libgcc-file-name*) echo libgcc.a;;
+    esac
+    """
+    script(tmp_path / "clang", answers)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = dict(toolchain.survey(ARM))["clang"]
+    assert isinstance(found, str)
+    assert re.search(said, found)
 
 
 def test_force_takes_that_one_or_none(tmp_path: Path) -> None:
