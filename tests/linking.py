@@ -16,6 +16,16 @@ from labc.target import TARGETS
 HOST = TARGETS["host"]
 
 
+class Kept:
+    """Objects by name and bytes of their sources, all compiled by one toolchain with the same flags."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, bytes], Path] = {}
+
+    def __repr__(self) -> str:  # Hypothesis prints what a failing test was given
+        return f"Kept({len(self.objects)} objects)"
+
+
 def inputs(compiled: driver.Compiled, n: int = 60) -> np.ndarray:
     graph = compiled.model.graph
     return draw(graph.types[graph.input().name], n, 1)
@@ -27,20 +37,20 @@ def run_all(
     folder: Path,
     tools: toolchain.Toolchain,
     extra: tuple[str, ...] = (),
-    kept: dict[tuple[str, bytes], Path] | None = None,
+    kept: Kept | None = None,
 ) -> list[np.ndarray]:
     """Compile all plans into one shared library and run each on its inputs.
 
-    kept: objects of sources that earlier calls with the same `tools` and `extra` compiled: most of the time goes into the runtime's.
+    kept: what earlier calls compiled, and where this one's are kept; most of the time goes into the runtime's.
     """
     for plan in made:
         write(folder, emit.emit(plan))
-    kept = {} if kept is None else kept
+    done = (kept or Kept()).objects
     sources = {(path.name, path.read_bytes()): path for path in sorted((folder / "src").glob("*.c"))}
-    new = [key for key in sources if key not in kept]
-    made_now = toolchain.compile_objects(tools, HOST, [sources[key] for key in new], [folder / "include"], folder / "o", extra)
-    kept.update(zip(new, made_now, strict=True))
-    objects = [kept[key] for key in sources]
+    new = [key for key in sources if key not in done]
+    compiled = toolchain.compile_objects(tools, HOST, [sources[key] for key in new], [folder / "include"], folder / "o", extra)
+    done.update(zip(new, compiled, strict=True))
+    objects = [done[key] for key in sources]
     library = toolchain.link_shared(tools, HOST, objects, folder / toolchain.shared_name("all"))
     ffi = cffi.FFI()
     for plan in made:
