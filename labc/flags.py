@@ -117,7 +117,8 @@ def machine_flags(toolchain: Toolchain, target: Target) -> tuple[str, ...]:
         case "mips":
             return (f"-march={target.cpu}", "-EB", "-mabi=32", "-msoft-float", *_MIPS)
     cpu = _M55[target.float_abi] if target.cpu == "cortex-m55" else target.cpu
-    triple = ("--target=arm-none-eabi",) if toolchain.family == "clang" else ()
+    # -meabi gnu: memory is copied and cleared by memcpy and memset, as GNU's compiler has it; its libgcc has no __aeabi_memcpy.
+    triple = ("--target=arm-none-eabi", "-meabi", "gnu") if toolchain.family == "clang" else ()
     fpu = () if gcc_fpu == "auto" and triple else (f"-mfpu={gcc_fpu}",)  # clang takes a Cortex-M55's from -mcpu alone
     return (*triple, f"-mcpu={cpu}", "-mthumb", *(("-mfloat-abi=hard", *fpu) if hard else ("-mfloat-abi=soft",)))
 

@@ -301,7 +301,7 @@ def test_a_file_that_does_not_start(tmp_path: Path) -> None:
 # A program for Linux, on a second opinion
 
 
-@pytest.mark.parametrize(("where", "name"), CROSS[2:])
+@pytest.mark.parametrize(("where", "name"), CROSS[3:])
 def test_a_linux_program_takes_the_library(where: target.Target, name: str, tmp_path: Path) -> None:
     """What labc builds links into a program for Linux, and into one that is loaded anywhere, the default of most systems."""
     gcc, qemu, leave = {
