@@ -32,6 +32,13 @@ def tools(*names: str) -> list[str] | None:
     return None if None in found else [str(path) for path in found]
 
 
+def packed(archive: Path) -> dict[str, bytes]:
+    """The files of a tar archive."""
+    with tarfile.open(archive) as pack:
+        files = ((member, pack.extractfile(member)) for member in pack.getmembers())
+        return {os.path.normpath(member.name): file.read() for member, file in files if file is not None}
+
+
 def planted(file: Path, old: str, new: str) -> None:
     """Write a mistake that the program must find."""
     text = file.read_text()
@@ -48,9 +55,7 @@ def test_platformio_packs_it(digits_like: Path, tmp_path: Path) -> None:
     planted(out / "library.json", '  "license": "Apache-2.0",\n', "")
     own = {"PLATFORMIO_CORE_DIR": str(tmp_path / "core"), "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no"}
     run(found[0], "pkg", "pack", out, "--output", tmp_path / "net.tar.gz", cwd=tmp_path, more=own)
-    with tarfile.open(tmp_path / "net.tar.gz") as pack:
-        pack.extractall(tmp_path / "packed", filter="data")
-    assert tree(tmp_path / "packed") == tree(out)
+    assert packed(tmp_path / "net.tar.gz") == tree(out)
     planted(out / "library.json", f'"version": "{labc.__version__}"', '"version": "new"')
     assert "'version': ['Invalid semantic versioning format" in run(
         found[0], "pkg", "pack", out, "--output", tmp_path / "wrong.tar.gz", cwd=tmp_path, more=own, fails=True
@@ -65,12 +70,10 @@ def test_the_component_manager_of_esp_idf_packs_it(digits_like: Path, tmp_path: 
     own = {"IDF_TOOLS_PATH": str(tmp_path / "idf"), "HOME": str(tmp_path)}
     run(found[0], "manifest", "lint", out, cwd=tmp_path, more=own)
     run(found[0], "component", "pack", "--project-dir", out, "--name", "net", "--dest-dir", tmp_path / "dist", cwd=tmp_path, more=own)
-    with tarfile.open(tmp_path / "dist" / f"net_{labc.__version__}.tgz") as pack:
-        pack.extractall(tmp_path / "packed", filter="data")
-    packed, made = tree(tmp_path / "packed"), tree(out)
-    assert f"version: {labc.__version__}\n".encode() in packed.pop("idf_component.yml")  # written anew, with its own quotes
+    held, made = packed(tmp_path / "dist" / f"net_{labc.__version__}.tgz"), tree(out)
+    assert f"version: {labc.__version__}\n".encode() in held.pop("idf_component.yml")  # written anew, with its own quotes
     assert made.pop("idf_component.yml")
-    assert packed == made
+    assert held == made
     planted(out / "idf_component.yml", f'version: "{labc.__version__}"', 'version: "new"')
     assert "Invalid version" in run(found[0], "manifest", "lint", out, cwd=tmp_path, more=own, fails=True)
 
