@@ -87,7 +87,11 @@ def _board(name: str, table: dict[str, Any]) -> Board:
     if isinstance(clock, bool) or not isinstance(clock, int | float) or not 0 < clock <= _MOST_MHZ:
         raise LabcError(f"key 'clock_mhz': {clock!r} is not a number of MHz up to {_MOST_MHZ}; take it from the data sheet")
     target = targets.find(table["target"])
-    core = targets.with_core(target, table["cpu"], table.get("float_abi"))
+    try:
+        core = targets.with_core(target, table["cpu"], table.get("float_abi"))
+    except LabcError as error:
+        told = str(error).replace("--cpu:", "key 'cpu':").replace("--float-abi:", "key 'float_abi':")
+        raise LabcError(told) from error
     if core.cpu is None:
         raise LabcError(f"key 'target': {target.name} is no target of boards; name one that labc targets says is emulated")
     most_flash, most_ram = _MOST_BYTES.get(target.name, (1 << 40, 1 << 40))

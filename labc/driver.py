@@ -129,7 +129,7 @@ def target_for(
     cpu: str | None = None,
     float_abi: str | None = None,
 ) -> targets.Target:
-    """The target of that name (None: host), on the core and with the float ABI named, or all that a board says of it.
+    """The target of that name (None: host), on the core and with the float ABI named, or what a board says of it.
 
     `levels` are those a library for any processor is to hold, besides scalar; `flash` and `ram` are the bytes there are, instead of all
     that the board has. Raises LabcError for a name that is not known, and for a board with what contradicts it.
@@ -138,14 +138,14 @@ def target_for(
         wanted = targets.with_core(targets.with_levels(targets.find(target or "host"), levels), cpu, float_abi)
         return replace(wanted, flash_bytes=flash, ram_bytes=ram)
     found = boards.find(board)
-    for option, given, has in (("--target", target, found.target), ("--cpu", cpu, found.cpu), ("--float-abi", float_abi, found.float_abi)):
+    for option, given, has in (("--target", target, found.target), ("--cpu", cpu, found.cpu)):
         if given not in (None, has, has.removeprefix("cortex-")):
             raise LabcError(f"{option}: board {found.name} has {has}, not {given}; leave {option} out, or --board")
-    wanted = targets.with_levels(found.on, levels)
-    for option, asked, there in (("--flash", flash, wanted.flash_bytes), ("--ram", ram, wanted.ram_bytes)):
+    wanted = targets.with_levels(targets.with_core(targets.find(found.target), found.cpu, float_abi or found.float_abi), levels)
+    for option, asked, there in (("--flash", flash, found.flash_bytes), ("--ram", ram, found.ram_bytes)):
         if asked is not None and there is not None and asked > there:
             raise LabcError(f"{option}: board {found.name} has {there:,} bytes, not {asked:,}; name less, or another board")
-    return replace(wanted, flash_bytes=flash or wanted.flash_bytes, ram_bytes=ram or wanted.ram_bytes)
+    return replace(wanted, flash_bytes=flash or found.flash_bytes, ram_bytes=ram or found.ram_bytes)
 
 
 def tools_for(

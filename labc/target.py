@@ -109,7 +109,9 @@ def with_core(target: Target, cpu: str | None = None, float_abi: str | None = No
     default = target.float_abi if name == target.cpu else abis[0]
     chosen = next((abi for abi in abis if abi == (float_abi or default)), None)
     if chosen is None:
-        raise LabcError(f"--float-abi: {name} is built for with the {abis[0]} float ABI only; leave it out")
+        if float_abi in ("hard", "soft"):
+            raise LabcError(f"--float-abi: {name} is built for with the {abis[0]} float ABI only; leave it out")
+        raise LabcError(f"--float-abi: {float_abi!r} is none; {nearest(str(float_abi), abis)}{name} has {' and '.join(abis)}")
     more = CORES[name].isas if chosen == abis[0] else ()
     own = {isa for core in cores for isa in CORES[core].isas}
     common = tuple(isa for isa in TARGETS[target.name].isas if isa not in own)

@@ -30,7 +30,7 @@ from labc.flags import kind_of, prefix_map_flag
 from labc.flags import machine_flags as machine_flags
 from labc.process import run
 from labc.resources import folder
-from labc.target import TARGETS, Target
+from labc.target import TARGETS, Target, nearest
 
 _CANDIDATES = {
     "host": ("cc", "gcc", "clang", "zig"),
@@ -80,7 +80,7 @@ _UNWANTED = re.compile(
 def find(target: Target, force: str | None = None) -> Toolchain:
     """The first compiler that works for `target`; only `force` (a name from `survey`, a command or a path) where it is given.
 
-    Host: cc, gcc, clang on PATH, then the ziglang wheel. Others: GNU's cross compiler (`_CANDIDATES`), then the wheel.
+    Host: cc, gcc, clang on PATH, then the ziglang wheel. Others: GNU's cross compiler, for Cortex-M clang, then the wheel (`_CANDIDATES`).
     Raises LabcError (NOT_HERE) with what was tried and what to install.
     """
     kind = kind_of(target)
@@ -91,7 +91,8 @@ def find(target: Target, force: str | None = None) -> Toolchain:
             return found
         reasons.append(f"{name}: {found}")
     ways = [*([_WHEEL] if "zig" in _CANDIDATES[kind] else ()), *([f"install {_INSTALL[kind]}"] if kind in _INSTALL else ())]
-    remedy = ", or ".join(["name another compiler", *ways] if force else ways)
+    near = nearest(force, _CANDIDATES[kind]) if force and force not in _CANDIDATES[kind] else ""
+    remedy = ", or ".join([f"{near}name another compiler", *ways] if force else ways)
     raise LabcError(f"{target.name}: no compiler works here ({'; '.join(reasons)}); {remedy}", code=NOT_HERE)
 
 

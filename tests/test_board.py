@@ -64,6 +64,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ('"arm"', '"host"', "target host has no choice of it"),
         ("cortex-m4", "cortex-m44", "core 'cortex-m44' not known for target arm; did you mean 'cortex-m4'"),
         ("cortex-m4", "cortex-m0", "cortex-m0 is built for with the soft float ABI only"),
+        ('"hard"', '"hrad"', "key 'float_abi': 'hrad' is none; did you mean 'hard'.*cortex-m4 has hard and soft"),
         ("64", '"fast"', "key 'clock_mhz': 'fast' is not a number"),
         ("64", "0", "key 'clock_mhz': 0 is not a number"),
         ('"256K"', '"256 KB"', "key 'flash': '256 KB' is not a size"),
@@ -115,6 +116,8 @@ def test_an_unknown_board_suggests_the_nearest() -> None:
         ({"board": "microbit-v2", "cpu": "m7"}, "--cpu: board microbit-v2 has cortex-m4, not m7"),
         ({"target": "arm", "cpu": "m8"}, "--cpu: core 'm8' not known for target arm"),
         ({"target": "arm", "cpu": "m3", "float_abi": "hard"}, "--float-abi: cortex-m3 is built for with the soft"),
+        ({"target": "arm", "float_abi": "sfot"}, "--float-abi: 'sfot' is none; did you mean 'soft'"),
+        ({"board": "bbc-microbit", "float_abi": "hard"}, "--float-abi: cortex-m0 is built for with the soft float ABI only"),
         ({"cpu": "m3"}, "--cpu: target host has no choice"),
         ({"target": "arm", "cpu": "cortex-m44"}, "core 'cortex-m44' not known for target arm; did you mean 'cortex-m4'"),
         ({"board": "microbit-v2", "ram": 1 << 20}, "--ram: board microbit-v2 has 131,072 bytes, not 1,048,576; name less"),
@@ -130,6 +133,9 @@ def test_a_board_implies_everything() -> None:
     on = driver.target_for(board="microbit-v2", cpu="m4", ram=4096)
     assert (on.name, on.cpu, on.float_abi, on.flash_bytes, on.ram_bytes) == ("arm", "cortex-m4", "hard", 512 << 10, 4096)
     assert driver.target_for("arm", cpu="m0plus").float_abi == "soft"
+    soft = driver.target_for(board="microbit-v2", float_abi="soft")
+    assert (soft.float_abi, soft.flash_bytes, soft.ram_bytes) == ("soft", 512 << 10, 128 << 10)
+    assert driver.target_for(board="mps3-an547", float_abi="soft").isas == ("cortexm", "scalar")  # MVE's registers are the FPU's
 
 
 @pytest.mark.parametrize("name", ["bbc-microbit", "esp32-c3", "arduino-uno", "mps3-an547", "raspberry-pi-pico-2-riscv"])

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -374,12 +375,12 @@ def test_times_as_text() -> None:
         ({"board": "raspberry-pi-4"}, "estimated time", "no estimate: out of order, with caches"),
     ],
 )
-def test_the_report(on: dict[str, str], what: str, text: str, rng: np.random.Generator, tmp_path: Path) -> None:
+def test_the_report(on: dict[str, Any], what: str, text: str, rng: np.random.Generator, tmp_path: Path) -> None:
     net = zoo.save(zoo.own(zoo.random_layers(rng, [20, 32, 4])), tmp_path / "net.onnx")
     if reason := machines.available("cortex-m4"):
         not_run_here("estimates in the report", reason)
         return
-    checked = trial.check(net, **on, sample_count=2)  # type: ignore[arg-type]
+    checked = trial.check(net, **on, sample_count=2)
     lines = report.costs(checked)
     at = next(i for i, line in enumerate(lines) if line[0] == what)
     assert re.match(text, lines[at][1])

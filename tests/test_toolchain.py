@@ -278,6 +278,8 @@ def test_clang_for_a_cortex_m_needs_a_linker_and_a_library(linker: str, said: st
 
 
 def test_force_takes_that_one_or_none(tmp_path: Path) -> None:
+    with pytest.raises(LabcError, match=r"\); did you mean 'arm-none-eabi-gcc'\? name another compiler"):
+        toolchain.find(ARM, "arm-none-eabi-gc")
     assert need(HOST, "zig").family == "zig"
     by_name = need(HOST, "gcc")
     assert toolchain.find(HOST, by_name.cc[0]).version == by_name.version

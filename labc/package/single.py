@@ -22,6 +22,7 @@ _GUARD = re.compile(r"^#ifndef (\w+_H)\n#define \1\n(.*)^#endif\n\Z", re.MULTILI
 _CPLUSPLUS = re.compile(r'^#ifdef __cplusplus\n(?:extern "C" \{|\})\n#endif\n', re.MULTILINE)
 _TABLE = re.compile(r"/\* labc_<op>_fn.*?#include \"kernels\.def\"\n", re.DOTALL)
 _VERSION = re.compile(r"\.global labc_runtime_\d+\\n\\t(?=\.global)")  # here every network has a runtime of its own
+_FLAGS_OF_FILES = re.compile(r"^ \* (?:Sources:|        ) compile src/.*\n", re.MULTILINE)  # of files that are none here
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _MEMBER = re.compile(r"(?:\.|->)[A-Za-z_]\w*")
@@ -75,7 +76,8 @@ def files(contents: Contents) -> Files:
 def pair(contents: Contents, folder: str = "") -> Files:
     """NAME.h and NAME.c below `folder` ("", or one that ends in /)."""
     name = contents.plan.name
-    return {f"{folder}{name}.h": contents.tree[f"include/{name}.h"], f"{folder}{name}.c": source(contents.plan, contents.tree)}
+    header = _FLAGS_OF_FILES.sub("", contents.tree[f"include/{name}.h"])
+    return {f"{folder}{name}.h": header, f"{folder}{name}.c": source(contents.plan, contents.tree)}
 
 
 def source(plan: Plan, tree: Mapping[str, str]) -> str:

@@ -65,6 +65,7 @@ def test_it_compiles_for_firmware(target: str, tmp_path: Path) -> None:
         return
     for path in models(tmp_path):
         out = labc.compile(path, target, out=tmp_path / f"{path.stem}-single", package="single")
+        assert "compile src/" not in (out / f"{path.stem}.h").read_text()  # there are no such files
         toolchain.compile_objects(survey[0], TARGETS[target], [out / f"{path.stem}.c"], [out], tmp_path / "objects")
         if target == "arm" and shutil.which("clang"):  # which, unlike gcc, warns of inline functions that nobody calls
             thumb = ["clang", "--target=thumbv7em-none-eabihf", "-mcpu=cortex-m4", "-ffreestanding", "-fsyntax-only"]

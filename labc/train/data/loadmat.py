@@ -50,6 +50,6 @@ if __name__ == "__main__":
     place = Path(sys.argv[2])
     try:
         verdict = main(sys.argv[1], place, int(sys.argv[3]))
-    except Exception as error:
+    except Exception as error:  # SciPy meets a damaged file with whatever exception comes first
         verdict = f"SciPy cannot read it: {type(error).__name__} {error}".strip()
     (place / "verdict").write_text(verdict[:500], encoding="utf-8")
