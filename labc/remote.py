@@ -12,7 +12,6 @@ import os
 import re
 import select
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from labc import decode, toolchain
 from labc.decode import Block
+from labc.door import Door
 from labc.elf import read_elf
 from labc.emulator import PAINT, Call, EmulatorFault
 from labc.errors import NOT_HERE, LabcError
@@ -126,7 +126,7 @@ class Image:
             file.write(self._elf)
         self._file, self._rest = Path(file.name), b""
         program = shutil.which(self._machine.program) or self._machine.program
-        self._door = _Door(self._machine.port) if self._machine.port else None
+        self._door = Door(self._machine.port) if self._machine.port else None
         words = [] if self._door else [*counter, "-S", "-gdb", "stdio"]
         self._process = start(cpu, [program, *self._machine.options, str(self._file), *words])
         try:
@@ -137,10 +137,8 @@ class Image:
             self._main = main.address
             if self._ask(f"Z0,{self._main:x},2") != "OK":
                 raise LabcError(f"emulator: {self._machine.program} sets no breakpoint; install one of version 7 or later")
-            if (
-                not self._machine.data and not self._machine.slot
-            ):  # a stack to start with: the vector table's is that of a chip with more memory
-                self._set(13, high, 4)
+            if not self._machine.data and not self._machine.slot:
+                self._set(13, high, 4)  # a stack to start with: the vector table's is that of a chip with more memory
             self._run("main", SECONDS)
         except BaseException:
             self.close()
@@ -344,47 +342,6 @@ class Image:
         stdin = self._door or self._process.stdin
         assert stdin is not None
         stdin.write(data)
-
-
-class _Door:
-    """A connection to a fixed port of this machine, and the right to it: one process at a time, the others wait, and one image in each.
-
-    Raises LabcError where the port is not free within `SECONDS`, or nobody answers there.
-    """
-
-    def __init__(self, port: int) -> None:
-        import fcntl
-
-        self._port, self._socket, deadline = port, socket.socket(), time.monotonic() + SECONDS
-        self._lock = Path(tempfile.gettempdir(), f"labc-port-{port}-{os.getuid()}").open("w")  # noqa: SIM115 (it is open as long as the image)
-        while True:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except OSError:
-                if time.monotonic() > deadline:
-                    self.close()
-                    raise LabcError(f"emulator: another simavr has port {port}; end it, or install qemu-system-misc") from None
-                time.sleep(0.1)
-
-    def open(self) -> None:
-        deadline = time.monotonic() + _STEP_S
-        while self._socket.connect_ex(("127.0.0.1", self._port)) != 0:
-            if time.monotonic() > deadline:
-                raise LabcError(f"emulator: simavr does not answer on port {self._port}; is it used by another program?")
-            self._socket.close()
-            time.sleep(0.05)
-            self._socket = socket.socket()
-
-    def close(self) -> None:
-        self._socket.close()
-        self._lock.close()
-
-    def write(self, data: bytes) -> None:
-        self._socket.sendall(data)
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
 
 
 @cache

@@ -36,11 +36,12 @@ ALLOWED: dict[str, set[str]] = {
     "linked": {"elf", "flags", "plan", "target", "toolchain"},
     "build": {"toolchain", "target", "__version__"},
     "library": {"ABI"},
+    "door": set(),
     "elf": set(),
     "decode": set(),
     "cycles": {"decode", "resources", "target"},
     "emulator": {"decode", "elf"},
-    "remote": {"decode", "elf", "emulator", "process", "resources", "target", "toolchain"},
+    "remote": {"decode", "door", "elf", "emulator", "process", "resources", "target", "toolchain"},
     "wasm": {"elf", "emulator"},
     "machines": {"elf", "emulator", "remote", "wasm"},
     "check": {
