@@ -12,7 +12,7 @@ demo: $(VENV)/.ready
 	$(BIN)/python -m labc.demo --out $(DEMO)
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

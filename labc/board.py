@@ -38,9 +38,9 @@ class Board:
 
     @property
     def on(self) -> Target:
-        """Its target, with its core, float ABI and memory."""
+        """Its target, with its core, float ABI, memory and name."""
         core = targets.with_core(targets.find(self.target), self.cpu, self.float_abi)
-        return replace(core, flash_bytes=self.flash_bytes, ram_bytes=self.ram_bytes)
+        return replace(core, flash_bytes=self.flash_bytes, ram_bytes=self.ram_bytes, board=self.name)
 
 
 def names() -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from labc import board, cycles, driver, machines, plan, report, toolchain, trial
 from labc.board import Board
 from labc.check import Status, Verdict
+from labc.check import cost as costs
 from labc.errors import LabcError
 
 _STYLE = {"passed": "green", "failed": "bold red", "not run here": "yellow"}
@@ -146,7 +147,7 @@ def _one(ready: trial.Ready, one: Board, cc: str | None, known: dict[object, tri
     equal: Status = bad.status if bad else "passed"
     if tried.chip is None:
         return BoardResult(one.name, one.cpu, compiler, True, equal, "not run here", bad.detail if bad else "", **there)
-    fit = next((verdict for verdict in trial.fit(made, tried.chip, one.name) if verdict.status == "failed"), None)
+    fit = next((verdict for verdict in costs.fit(made, tried.chip, one.name) if verdict.status == "failed"), None)
     estimated = report.estimated_ms(tried.chip, one.clock_mhz)
     cost: Any = {"instructions": tried.chip.instructions, "flash": tried.chip.flash, "ram": tried.chip.ram}
     reason = (f"does not fit: {fit.what}: {fit.detail}" if fit else "") if bad is None else bad.detail

@@ -28,11 +28,12 @@ def build(
     target: Target,
     toolchain: Toolchain,
     out: Path,
-    judge: Callable[[Path], None] = lambda place: None,
+    look: Callable[[Path], Mapping[str, Any]] = lambda place: {},
 ) -> Path:
     """Compile `tree` (path → text; sources under src/, headers under include/) into `out`; `out` as it was until all is done.
 
-    `facts` go into the manifest as they are: at least `name`; `judge` may refuse the finished folder by an exception.
+    `facts` go into the manifest as they are: at least `name`; and so does what `look` finds in the folder, when all but the manifest is
+    there. By an exception it refuses it.
     Raises LabcError if `out` exists and labc did not make it, if it cannot be written, or if the compiler complains.
     """
     name = str(facts["name"])
@@ -50,17 +51,15 @@ def build(
             "labc": __version__,
             "format": FORMAT,
             **facts,
-            "target": target.name,
-            "cpu": target.cpu,
-            "float_abi": target.float_abi,
+            **_where(target),
             "compiler": {"name": toolchain.name, "version": toolchain.version},
             "flags": list(compile_flags(toolchain, target)),
             "machine_flags": list(machine_flags(toolchain, target)),
             "file_flags": {f"src/{s.name}": list(flags) for s in sources if (flags := isa_flags(s))},
             "files": {str(p.relative_to(place).as_posix()): sha256(p) for p in sorted(place.rglob("*")) if p.is_file()},
         }
+        manifest |= look(place)
         write(place, {MANIFEST: json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"})
-        judge(place)
     return out
 
 
@@ -69,10 +68,13 @@ def store(files: Mapping[str, str | bytes], facts: Mapping[str, Any], target: Ta
     with swapped(out) as place:
         write(place, files)
         listed = {path: sha256(place / path) for path in sorted(files)}
-        core = {"target": target.name, "cpu": target.cpu, "float_abi": target.float_abi}
-        manifest = {"labc": __version__, "format": FORMAT, **facts, **core, "files": listed}
+        manifest = {"labc": __version__, "format": FORMAT, **facts, **_where(target), "files": listed}
         write(place, {MANIFEST: json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"})
     return out
+
+
+def _where(target: Target) -> dict[str, Any]:
+    return {"target": target.name, "board": target.board, "cpu": target.cpu, "float_abi": target.float_abi}
 
 
 def write(folder: Path, tree: Mapping[str, str | bytes]) -> None:

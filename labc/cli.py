@@ -103,7 +103,7 @@ def _inspect(a: argparse.Namespace) -> int:
 
 def _build(a: argparse.Namespace) -> int:
     _say(f"reading {a.model}", a)
-    from labc import driver
+    from labc import driver, report
 
     folder = driver.compile(
         a.model,
@@ -123,6 +123,7 @@ def _build(a: argparse.Namespace) -> int:
     made = [f"package {manifest['package']}"] if "package" in manifest else []
     made += [f"{manifest['compiler']['name']} {manifest['compiler']['version']}"] if "compiler" in manifest else []
     facts = ", ".join([f"{manifest['constants']['bytes']:,} bytes of constants", f"arena {manifest['arena']['bytes']:,} bytes", *made])
+    measured = [f"  {what}: {value}" for what, value in report.measured(manifest["measured"])] if "measured" in manifest else []
     kernels = [f"  kernels: {', '.join(manifest['isas'])}"]
     for level, cost in manifest.get("levels", {}).items():
         used = ", ".join(cost["isas"])
@@ -133,7 +134,10 @@ def _build(a: argparse.Namespace) -> int:
         a,
         manifest | {"dir": str(folder)},
         lambda console: console.print(
-            "\n".join([f"{folder}: {facts}", *kernels, *(f"  {f}" for f in files)]), highlight=False, markup=False, soft_wrap=True
+            "\n".join([f"{folder}: {facts}", *measured, *kernels, *(f"  {f}" for f in files)]),
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
         ),
     )
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from labc import ABI, emit, golden, linked, passes, plan, toolchain
+from labc import ABI, emit, golden, passes, plan, toolchain
 from labc import board as boards
 from labc import build as writer
 from labc import package as packages
 from labc import target as targets
+from labc.check import cost as costs
 from labc.errors import LabcError
 from labc.frontend import onnx as frontend
 from labc.ir.core import Graph
@@ -20,6 +22,9 @@ from labc.ir.text import digest, text
 from labc.naming import c_name
 
 Progress = Callable[[str], None]
+
+# Of what a network costs on a chip, what manifests say.
+_MEASURED = ("flash", "self_test", "ram", "arena", "stack", "instructions", "predict_instructions")
 
 
 @dataclass(frozen=True)
@@ -61,34 +66,50 @@ def planned(compiled: Compiled, to: targets.Target, *, reuse: bool = True) -> pl
     )
 
 
-def write(made: plan.Plan, tools: toolchain.Toolchain, out: Path, progress: Progress = silent, *, judged: bool = False) -> Path:
-    """Emit and build a plan into `out`. `judged`: raises LabcError if, linked, it does not fit the target's flash and RAM."""
+def write(made: plan.Plan, tools: toolchain.Toolchain, out: Path, progress: Progress = silent, *, measured: bool = False) -> Path:
+    """Emit and build a plan into `out`. `measured`: the manifest says what it costs on its chip (`measure`)."""
     progress("emitting C")
     tree = emit.emit(made)
     progress(f"compiling with {tools.name} {tools.version}")
-
-    def judge(place: Path) -> None:
-        if judged:
-            with tempfile.TemporaryDirectory(prefix="labc-", ignore_cleanup_errors=True) as work:
-                linked.fits(place, made, tools, Path(work))
-
-    return writer.build(tree, _facts(made), made.target, tools, out, judge)
+    look = (lambda place: {"measured": measure(place, made, tools, progress)}) if measured else (lambda place: {})
+    return writer.build(tree, _facts(made), made.target, tools, out, look)
 
 
-def pack(made: plan.Plan, form: packages.Format, tools: toolchain.Toolchain | None, out: Path, progress: Progress = silent) -> Path:
-    """Emit a plan as a package into `out`; `tools` compile the formats that hold a library."""
-    progress("emitting C")
+def measure(folder: Path, made: plan.Plan, tools: toolchain.Toolchain, progress: Progress = silent) -> dict[str, Any]:
+    """What the library in `folder` costs on its chip, linked and run in an emulator, as plain data; `reason` says why something is not
+    known. Raises LabcError where that is more memory than there is: how much, and which layer to shrink."""
+    progress(f"measuring on {made.target.cpu}")
+    with tempfile.TemporaryDirectory(prefix="labc-", ignore_cleanup_errors=True) as work:
+        found = costs.measure(folder, made, tools, Path(work))
+    compiler = {"compiler": f"{tools.name} {tools.version}"}
+    if isinstance(found, str):
+        return compiler | {"reason": found}
+    for verdict in costs.fit(made, found, made.target.board or made.target.name):
+        if verdict.status == "failed":
+            raise LabcError(f"{verdict.what}: {verdict.detail}")
+    numbers = {key: getattr(found, key) for key in _MEASURED}
+    return compiler | numbers | ({"reason": found.not_run} if found.not_run else {})
+
+
+def pack(made: plan.Plan, form: packages.Format, tools: toolchain.Toolchain | str, out: Path, progress: Progress = silent) -> Path:
+    """Emit a plan as a package into `out`. `tools` compile the library that some formats hold, and what is measured for a chip;
+    or they are the reason why there are none. Raises LabcError as `measure`."""
     contents = packages.Contents(made, emit.emit(made))
-    compiler: dict[str, Any] = {}
-    if form.compiled and tools is not None:
-        progress(f"compiling with {tools.name} {tools.version}")
-        compiler = {"compiler": {"name": tools.name, "version": tools.version}}
+    more: dict[str, Any] = {"package": form.name}
+    if not isinstance(tools, str) and (form.compiled or made.target.cpu is not None):
         with tempfile.TemporaryDirectory(prefix="labc-", ignore_cleanup_errors=True) as folder:
-            built = writer.build(contents.tree, _facts(made), made.target, tools, Path(folder, "library"))
-            shared = built / "lib" / toolchain.shared_name(made.name)
-            contents = replace(contents, library_name=shared.name, library=shared.read_bytes())
+            built = write(made, tools, Path(folder, "library"), progress, measured=made.target.cpu is not None)
+            if form.compiled:
+                more["compiler"] = {"name": tools.name, "version": tools.version}
+                shared = built / "lib" / toolchain.shared_name(made.name)
+                contents = replace(contents, library_name=shared.name, library=shared.read_bytes())
+            else:
+                more["measured"] = json.loads((built / writer.MANIFEST).read_text(encoding="utf-8"))["measured"]
+    elif made.target.cpu is not None:
+        more["measured"] = {"reason": tools}
     progress(f"packing for {form.name}")
-    return writer.store(form.files(contents), _facts(made) | {"package": form.name} | compiler, made.target, out)
+    contents = replace(contents, measured=more.get("measured"))
+    return writer.store(form.files(contents), _facts(made) | more, made.target, out)
 
 
 def _facts(made: plan.Plan) -> dict[str, Any]:
@@ -145,7 +166,7 @@ def target_for(
     for option, asked, there in (("--flash", flash, found.flash_bytes), ("--ram", ram, found.ram_bytes)):
         if asked is not None and there is not None and asked > there:
             raise LabcError(f"{option}: board {found.name} has {there:,} bytes, not {asked:,}; name less, or another board")
-    return replace(wanted, flash_bytes=flash or found.flash_bytes, ram_bytes=ram or found.ram_bytes)
+    return replace(wanted, flash_bytes=flash or found.flash_bytes, ram_bytes=ram or found.ram_bytes, board=found.name)
 
 
 def tools_for(
@@ -198,16 +219,21 @@ def compile(
     wanted = target_for(target, levels, flash, ram, board=board, cpu=cpu, float_abi=float_abi)
     if form is not None:
         wanted = packages.suited(form, wanted, levels is not None)
-        if cc is not None and not form.needs_compiler(wanted):
+        if cc is not None and wanted.cpu is None and not form.needs_compiler(wanted):
             raise LabcError(f"--cc: package {form.name} holds sources and is made without a compiler; leave --cc out")
     compiled = front(path, name, progress)
-    tools = None
-    if form is None or form.needs_compiler(wanted):
-        wanted, tools = tools_for(wanted, cc=cc)
-        wanted = wanted if form is None else packages.suited(form, wanted)
+    tools: toolchain.Toolchain | str = "no compiler is needed"
+    try:
+        if form is None or wanted.cpu is not None or form.needs_compiler(wanted):
+            wanted, tools = tools_for(wanted, cc=cc)
+            wanted = wanted if form is None else packages.suited(form, wanted)
+    except LabcError as error:
+        if form is None or cc is not None or form.needs_compiler(wanted):
+            raise
+        tools = str(error)  # the package holds sources: it is made all the same, and says what is not known
     progress("planning")
     made = plan.fits(planned(compiled, wanted))
-    place = wanted.name if board is None else boards.find(board).name
+    place = wanted.board or wanted.name
     folder = Path(out) if out is not None else Path("-".join([compiled.name, place, *([form.name] if form else [])]))
     if keep is not None:
         if Path(keep).resolve().is_relative_to(folder.resolve()):
@@ -215,8 +241,8 @@ def compile(
         keep_stages(compiled, made, Path(keep))
     if form is not None:
         return pack(made, form, tools, folder, progress)
-    assert tools is not None  # only packages are made without a compiler
-    return write(made, tools, folder, progress, judged=board is not None)
+    assert not isinstance(tools, str)  # only packages are made without a compiler
+    return write(made, tools, folder, progress, measured=wanted.cpu is not None)
 
 
 def keep_stages(compiled: Compiled, made: plan.Plan, folder: Path) -> None:

@@ -91,6 +91,10 @@ class EmulatorFault(LabcError):  # noqa: N818 (a fault is what the core calls it
         self.function, self.pc, self.symbol, self.reason = function, pc, symbol, reason
 
 
+class EmulatorHang(EmulatorFault):
+    """The code did not end within its budget."""
+
+
 @dataclass(frozen=True)
 class Call:
     """One call: `result` is r0 or w0 as a signed int. Where it was measured, `instructions` is the exact number issued, those that an IT
@@ -261,10 +265,11 @@ class Image:
         pc = uc.reg_read(self._register("PC"))
         if self._events:
             reason = self._events[0]
-        elif reason is None and pc != RETURN:
-            reason = f"no end after {f'{seconds:g} s' if seconds else f'{budget} instructions'}; it hangs, or needs a larger budget"
         if reason is not None:
             raise EmulatorFault(symbol, pc, self._where(pc), reason)
+        if pc != RETURN:
+            reason = f"no end after {f'{seconds:g} s' if seconds else f'{budget} instructions'}; it hangs, or needs a larger budget"
+            raise EmulatorHang(symbol, pc, self._where(pc), reason)
         depth = None
         if measure:
             painted = bytes(uc.mem_read(self._stack, sp - self._stack))

@@ -8,6 +8,7 @@ from typing import Protocol
 from labc import emulator, remote, wasm
 from labc.elf import Symbol
 from labc.emulator import EmulatorFault as EmulatorFault
+from labc.emulator import EmulatorHang as EmulatorHang
 
 
 class Core(Protocol):

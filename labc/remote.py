@@ -23,7 +23,7 @@ from labc import decode, toolchain
 from labc.decode import Block
 from labc.door import Door
 from labc.elf import read_elf
-from labc.emulator import PAINT, Call, EmulatorFault
+from labc.emulator import PAINT, Call, EmulatorFault, EmulatorHang
 from labc.errors import NOT_HERE, LabcError
 from labc.process import end, start
 from labc.resources import folder
@@ -300,7 +300,7 @@ class Image:
             answer = self._answer(seconds)
         except TimeoutError:
             self.close()
-            raise EmulatorFault(symbol, 0, "unknown", f"no end after {seconds:g} s; it hangs, or needs more time") from None
+            raise EmulatorHang(symbol, 0, "unknown", f"no end after {seconds:g} s; it hangs, or needs more time") from None
         if answer[:1] not in ("T", "S") or answer[1:3] != "05":
             code = re.fullmatch(r"W([0-9a-f]+).*", answer)
             number = int(code[1], 16) - 240 if code else 0

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from labc import cycles
 from labc.bench import Bench, Timing
 from labc.check import Verdict
+from labc.check.cost import ChipCost
 from labc.check.kernels import Matrix
-from labc.check.runners import ChipCost
 from labc.frontend.onnx import Model
 from labc.ir import layers
 from labc.ir.core import Graph, Node
@@ -243,10 +244,7 @@ def costs(checked: Checked) -> list[tuple[str, str]]:
     if checked.dead_channels:
         lines.append(("dead channels", f"{checked.dead_channels} never change sign; computed exactly"))
     if chip:
-        lines.append(("flash", f"{chip.flash:,} bytes (code and constants, from the linked ELF) + {chip.self_test:,} for the self-test"))
-        lines.append(("RAM", f"{chip.ram:,} bytes (arena {chip.arena:,} + stack {chip.stack:,} + data; input and output are the caller's)"))
-        counted = f"{chip.instructions:,} per inference (run), {chip.predict_instructions:,} (predict)" if chip.instructions else ""
-        lines.append(("instructions", counted or "not counted here: no compiler makes QEMU's counter"))
+        lines += measured(asdict(chip))
         lines += [("  by layer", ", ".join(f"{layer} {count:,}" for layer, count in chip.layers))] if chip.layers else []
         lines += _estimates(chip, checked.clock_mhz)
     if timing:
@@ -254,6 +252,21 @@ def costs(checked: Checked) -> list[tuple[str, str]]:
             ("time", f"{timing.median_ns:,.0f} ns per inference, 90 % of samples in {timing.low_ns:,.0f} to {timing.high_ns:,.0f}")
         )
     return lines
+
+
+def measured(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a network costs on its chip, of a ChipCost's fields or a manifest's, as (what, value)."""
+    if "flash" not in found:
+        return [("flash, stack", f"not measured here: {found['reason']}")]
+    flash = f"{found['flash']:,} bytes (code and constants, from the linked ELF) + {found['self_test']:,} for the self-test"
+    if found["stack"] is None:
+        return [("flash", flash), ("RAM", f"{found['ram']:,} bytes (arena + data), and the stack, not measured here: {found['reason']}")]
+    ram = f"{found['ram']:,} bytes (arena {found['arena']:,} + stack {found['stack']:,} + data; input and output are the caller's)"
+    counts = found["instructions"], found["predict_instructions"]
+    counted = "not counted here: no compiler makes QEMU's counter"
+    if counts[0] is not None:
+        counted = f"{counts[0]:,} per inference (run), {counts[1]:,} (predict)"
+    return [("flash", flash), ("RAM", ram), ("instructions", counted)]
 
 
 def _estimates(chip: ChipCost, clock_mhz: float | None) -> list[tuple[str, str]]:

@@ -18,7 +18,8 @@ class Target:
 
     `isas` names rows of runtime/kernels.def, best first, `scalar` last. `cpu` is a core of `CORES`, or None for
     this machine. `float_abi`: "hard" passes floats in FPU registers, "soft" uses no FPU at all, "native" is the platform's own.
-    `int_bits` is the width of C's `int`. `flash_bytes` and `ram_bytes` are the memory there is, None where no board says.
+    `int_bits` is the width of C's `int`. `flash_bytes` and `ram_bytes` are the memory there is, None where nobody says; `board` is the
+    board that does.
 
     The host's `isas` are those of every processor; `labc.toolchain.host_isas` knows what this one adds. `levels`, some of `isas`: the
     library holds a network for each and chooses when it runs, on the architecture `machine` (a name of runtime/kernels.def).
@@ -35,6 +36,7 @@ class Target:
     ram_bytes: int | None
     levels: tuple[str, ...] = ()
     machine: str | None = None
+    board: str | None = None
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from labc import bench, emit, library, machines, plan, remote, report, toolchain
 from labc import board as boards
 from labc import target as targets
 from labc.check import Verdict, samples
+from labc.check import cost as costs
 from labc.check import kernels as kernel_check
 from labc.check import model as proof
 from labc.check.referee import referee
-from labc.check.runners import ChipCost, ChipRunner, HostRunner, chip, count_layers, faulty
+from labc.check.runners import ChipRunner, HostRunner, chip, count_layers, faulty
 from labc.driver import Compiled, front, planned, target_for, tools_for, write
 from labc.errors import BAD_INPUT, NOT_HERE, LabcError
 from labc.ir import machine, pointwise
@@ -47,7 +48,7 @@ class Tried:
     """What one library was found to be and to cost."""
 
     verdicts: tuple[Verdict, ...]
-    chip: ChipCost | None = None
+    chip: costs.ChipCost | None = None
     timing: bench.Timing | None = None
 
     @property
@@ -89,7 +90,7 @@ def check(
     made_ready = ready(path, count, seed, inputs, name, progress)
     compiled = made_ready.compiled
     made = plan.fits(planned(compiled, wanted))
-    where = wanted.name if board is None else boards.find(board).name
+    where = wanted.board or wanted.name
     clock = None if board is None else boards.find(board).clock_mhz
     tried = try_out(made_ready, made, tools, where, timed=timed, every_layer=every_layer, progress=progress)
     return report.Checked(
@@ -187,11 +188,11 @@ def try_out(
             if timed:
                 timing = bench.time_inference(runner.library, x[-1].reshape(-1), tools, wanted, _counter(progress, "timing", bench.SAMPLES))
         else:
-            cost = runner.cost(x[-1].reshape(-1), sections)
+            cost = costs.run(runner, x[-1].reshape(-1), sections)
             if every_layer or wanted.cpu not in remote.MACHINES:  # there each count starts two emulators
                 counts, cycles = count_layers(folder, made, tools, _steps_source(made, work), x[-1].reshape(-1))
                 cost = replace(cost, layers=counts, layer_cycles=cycles)
-            verdicts += fit(made, cost, where)
+            verdicts += costs.fit(made, cost, where)
     return Tried(tuple(verdicts), cost, timing)
 
 
@@ -199,27 +200,6 @@ def _steps_source(made: plan.Plan, work: Path) -> Path:
     source = work / "steps.c"
     source.write_text(emit.layer_steps(made, made.levels[0]))
     return source
-
-
-def fit(made: plan.Plan, cost: ChipCost, where: str) -> list[Verdict]:
-    """Whether what was linked and run fits the memory there is; nothing where no limit is known."""
-    found = []
-    layer, nbytes = plan.largest(made)
-    limits = (
-        ("flash", cost.flash, made.target.flash_bytes, f"{layer} takes {nbytes:,} of it; make it narrower"),
-        (
-            "RAM",
-            cost.ram,
-            made.target.ram_bytes,
-            f"the arena takes {made.arena_bytes:,} of it, set by {made.arena_layer}; make it narrower",
-        ),
-    )
-    for what, used, there, shrink in limits:
-        if there is not None:
-            share = f"{used:,} of {there:,} bytes"
-            over = f"{share}, {used - there:,} too many; {shrink}"
-            found.append(Verdict(f"{what} ({where})", "failed" if used > there else "passed", over if used > there else share))
-    return found
 
 
 def benchmark(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from labc.elf import LARGEST, Symbol
-from labc.emulator import Call, EmulatorFault
+from labc.emulator import Call, EmulatorFault, EmulatorHang
 from labc.errors import NOT_HERE, LabcError
 
 CPUS = ("wasm32-simd128", "wasm32")
@@ -104,9 +104,10 @@ class Image:
             result = self._exports[symbol](self._store, *(arg - (arg >> 31 << 32) if arg >= 0 else arg for arg in args))
         except (self._w.Trap, self._w.WasmtimeError) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            hung = self._store.get_fuel() == 0
-            reason = f"no end after {budget} instructions; it hangs, or needs a larger budget" if hung else lines[-1]
-            raise EmulatorFault(symbol, 0, "the module", reason) from error
+            if self._store.get_fuel() == 0:
+                reason = f"no end after {budget} instructions; it hangs, or needs a larger budget"
+                raise EmulatorHang(symbol, 0, "the module", reason) from error
+            raise EmulatorFault(symbol, 0, "the module", lines[-1]) from error
         depth = len(self.read(0, self._stack).lstrip(bytes([_PAINT]))) if measure else None
         return Call(int(result or 0), budget - self._store.get_fuel() if measure else None, depth)
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,23 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.skipped and os.environ.get("CI") and "needs no tool" not in str(report.longrepr):
         report.outcome, report.longrepr = "failed", f"skipped in CI, which installs what it needs in .ci/run: {report.longrepr}"
     return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist sends its lists to the process that writes the log."""
+    from here import KERNEL_CHECK, NOT_RUN
+
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput |= {"kernel check": KERNEL_CHECK, "not run": NOT_RUN}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    from here import KERNEL_CHECK, NOT_RUN
+
+    sent = getattr(node, "workeroutput", {})  # none of a worker that crashed
+    KERNEL_CHECK.extend(sent.get("kernel check", ()))
+    NOT_RUN.extend(sent.get("not run", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -332,7 +332,9 @@ def test_too_large_for_a_board_says_by_how_much(net: Path) -> None:
 
 def test_what_does_not_fit_once_linked_is_not_built(net: Path, tmp_path: Path) -> None:
     """The constants fit, the code does not: by how much, which layer, and no folder."""
-    with pytest.raises(LabcError, match=r"sign1: code and constants, linked, take [\d,]+ bytes, [\d,]+ more than the 1,500 bytes of flash"):
+    with pytest.raises(
+        LabcError, match=r"flash \(bbc-microbit\): [\d,]+ of 1,500 bytes, [\d,]+ too many; sign1 takes 256 of it; make it narrower"
+    ):
         driver.compile(net, board="bbc-microbit", flash=1500, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert driver.compile(net, board="bbc-microbit", out=tmp_path / "out").is_dir()

@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "flags": {"kernels", "target"},
     "toolchain": {"flags", "process", "kernels", "target", "resources"},
     "package": {"emit", "flags", "kernels", "plan", "resources", "target", "__version__"},
-    "linked": {"elf", "flags", "plan", "target", "toolchain"},
+    "linked": {"target", "toolchain"},
     "build": {"toolchain", "target", "__version__"},
     "library": {"ABI"},
     "door": set(),
@@ -52,8 +52,8 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"ir", "frontend", "check", "bench", "cycles"},
     "doctor": {"target", "toolchain", "machines", "remote"},
     "driver": {
-        "ir", "passes", "frontend", "naming", "golden", "plan", "emit", "package", "build", "linked", "board", "target",
-        "toolchain", "ABI",
+        "ir", "passes", "frontend", "naming", "golden", "plan", "emit", "package", "build", "board", "target", "toolchain", "check",
+        "ABI",
     },
     "trial": {
         "driver", "ir", "passes", "plan", "emit", "board", "target", "toolchain", "library", "machines", "remote", "check", "bench",

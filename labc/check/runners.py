@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,23 +38,6 @@ class HostRunner:
         """The arena after one run."""
         self.library(x[None])
         return self.library.arena.tobytes()
-
-
-@dataclass(frozen=True)
-class ChipCost:
-    """What a network costs on a chip, in bytes and executed instructions; flash and RAM from the linked ELF."""
-
-    flash: int  # text and read-only data of the network: no vectors, no start-up code, no self-test
-    ram: int  # arena + stack + data + bss
-    arena: int
-    stack: int
-    instructions: int | None  # of one NAME_run; None where the emulator cannot count
-    predict_instructions: int | None
-    self_test: int = 0  # flash that calling NAME_self_test takes besides, its golden vectors included
-    layers: tuple[tuple[str, int], ...] = ()  # executed instructions of each step of NAME_run, where they were counted
-    cycles: cycles.Estimate | None = None  # of one NAME_run
-    no_cycles: str = ""  # why there is no such estimate
-    layer_cycles: tuple[tuple[str, float, float], ...] = ()  # least and most of each step, where there is one
 
 
 class ChipRunner:
@@ -97,39 +79,32 @@ class ChipRunner:
         self.scores(x[None])
         return self.image.read(self._arena, self.made.arena_bytes)
 
-    def cost(self, x: Array, sections: dict[str, int]) -> ChipCost:
-        """Instructions and stack of one inference on `x` [size]; `sections` are those of an image with `run` alone."""
+    def measured(self, x: Array) -> tuple[emulator.Call, emulator.Call]:
+        """NAME_run and NAME_predict of `x` [size], with what they executed and their stack."""
         self._put(x)
         run = self.image.call(f"{self.name}_run", self._input, self._output, self._arena, measure=True)
-        predict = self.image.call(f"{self.name}_predict", self._input, self._arena, measure=True)
-        stack = max(run.stack_bytes or 0, predict.stack_bytes or 0)
-        estimate = cycles.of(run.blocks, self.made.target.cpu or "")
-        return ChipCost(
-            flash=sections["flash"] - sections["image"],
-            ram=self.made.arena_bytes + stack + sections["ram"],
-            arena=self.made.arena_bytes,
-            stack=stack,
-            instructions=run.instructions,
-            predict_instructions=predict.instructions,
-            self_test=sections["self_test"],
-            cycles=None if isinstance(estimate, str) else estimate,
-            no_cycles=estimate if isinstance(estimate, str) else "",
-        )
+        return run, self.image.call(f"{self.name}_predict", self._input, self._arena, measure=True)
 
     def _expect_zero(self, code: int) -> None:
         if code:
             raise emulator.EmulatorFault(f"{self.name}_run", 0, "its caller", f"it returned error {code}")
 
 
-def chip(folder: Path, made: Plan, tools: toolchain.Toolchain, work: Path) -> tuple[ChipRunner, dict[str, int]]:
-    """The library in `folder` on its emulated core, and the ELF sections of an image that holds `run` and `predict` only."""
-    cpu = made.target.cpu or ""
+def images(folder: Path, made: Plan, tools: toolchain.Toolchain, work: Path) -> tuple[Path, dict[str, int]]:
+    """An image of all functions of the library in `folder`, linked in the folder `work`, and the ELF sections of one of `run` and `predict`
+    only, with the bytes that the self-test adds to it. Raises LabcError (NOT_HERE) where images cannot be read."""
     run, self_test = (f"{made.name}_run", f"{made.name}_predict"), f"{made.name}_self_test"
     whole = link(folder, made.name, made.target, tools, (*run, self_test), work / "check.elf")
     lean = link(folder, made.name, made.target, tools, run, work / "size.elf")
-    measure = wasm.sections if cpu in wasm.CPUS else elf.sections
+    measure = wasm.sections if made.target.cpu in wasm.CPUS else elf.sections
     sections = measure(lean)
-    return ChipRunner(machines.load(whole, cpu), made), sections | {"self_test": measure(whole)["flash"] - sections["flash"]}
+    return whole, sections | {"self_test": measure(whole)["flash"] - sections["flash"]}
+
+
+def chip(folder: Path, made: Plan, tools: toolchain.Toolchain, work: Path) -> tuple[ChipRunner, dict[str, int]]:
+    """The library in `folder` on its emulated core, and the sections of its image."""
+    whole, sections = images(folder, made, tools, work)
+    return ChipRunner(machines.load(whole, made.target.cpu or ""), made), sections
 
 
 def count_layers(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -33,12 +35,15 @@ _COMPILERS = {
 
 @dataclass(frozen=True)
 class Contents:
-    """What a package is made from: a plan, the files of its source tree (path → text), and of formats that hold one its shared library."""
+    """What a package is made from: a plan, the files of its source tree (path → text), and of formats that hold one its shared library.
+
+    `measured` is what the network costs on a chip, as the manifest has it; None where it is for none."""
 
     plan: Plan
     tree: Mapping[str, str]
     library_name: str | None = None
     library: bytes | None = None
+    measured: Mapping[str, Any] | None = None
 
     @property
     def sources(self) -> list[str]:
@@ -64,6 +69,7 @@ class Contents:
         isas = [kernels.table().isas[isa] for isa in self.plan.isas]
         return {
             "plan": self.plan,
+            "measured": self.measured,
             "name": self.plan.name,
             "NAME": self.plan.name.upper(),
             "version": __version__,
@@ -146,4 +152,10 @@ def common(contents: Contents, form: str, example: str | None = None) -> Files:
 
 def here(form: Format) -> dict[str, str | None]:
     """The programs that validate a format: name → where it is on this machine, None: nowhere."""
-    return {program: shutil.which(program) for program in form.validators}
+    return {program: which(program) for program in form.validators}
+
+
+def which(program: str) -> str | None:
+    """Where a program is: in build/tools of a checkout (tests/package/tools.txt), else on PATH."""
+    own = resources.folder("templates").parent / "build" / "tools" / ("Scripts" if sys.platform == "win32" else "bin")
+    return shutil.which(program, path=os.pathsep.join([str(own), os.environ.get("PATH", os.defpath)]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tarfile
 import threading
@@ -17,13 +16,12 @@ from here import not_run_here
 from packaging.licenses import canonicalize_license_expression
 
 import labc
-
-INSTALLED = Path(__file__).parents[2] / "build" / "tools" / ("Scripts" if os.name == "nt" else "bin")
+from labc.package.core import which
 
 
 def tools(*names: str) -> list[str] | None:
     """Where the programs are. None, noted as not run here, if one is missing."""
-    found = [shutil.which(name, path=os.pathsep.join([str(INSTALLED), os.environ.get("PATH", os.defpath)])) for name in names]
+    found = [which(name) for name in names]
     for name, path in zip(names, found, strict=True):
         if path is None:
             not_run_here(
