@@ -15,7 +15,7 @@ CLASSES = {
         *("alu", "multiply", "multiply_accumulate", "multiply_long", "multiply_accumulate_long", "divide"),
         *("load", "store", "load_multiple", "store_multiple"),
         *("branch", "branch_taken", "branch_not_taken", "branch_register", "call", "return", "load_pc"),
-        *("if_then", "loop", "system", "float", "float_pair", "float_accumulate", "float_divide", "vector", "other"),
+        *("if_then", "loop", "system", "float", "float_core", "float_accumulate", "float_divide", "vector", "other"),
     ),
     "riscv": (
         *("alu", "multiply", "divide", "load", "load_narrow", "store"),
@@ -188,10 +188,12 @@ def _coprocessor(first: int, second: int) -> Instruction:
         return Instruction("other", 4)
     if first & 0xFE00 == 0xEC00:
         if first & 0x1A0 == 0:
-            return Instruction("float_pair", 4)
+            return Instruction("float_core", 4)
         single = first & 0x120 == 0x100
         words = (2 if number == 11 else 1) if single else second & 0xFF
         return Instruction("load_multiple" if first & 0x10 else "store_multiple", 4, words)
+    if first & 0xFFE0 == 0xEE00 and second & 0xF7F == 0xA10:
+        return Instruction("float_core", 4)  # VMOV between a core register and a single
     if first & 0xFF00 == 0xEE00 and not second & 0x10:
         op = first >> 4 & 11
         if op == 8 or (op == 11 and first & 15 == 1 and second & 0xC0 == 0xC0):

@@ -279,6 +279,11 @@ def test_all_16_bit_encodings_against_objdump(
         ("thumb", 0x2300_E9D0, "load_multiple", 2),  # ldrd
         ("thumb", 0xF001_E8DF, "load_pc", 0),  # tbb
         ("thumb", 0x0A01_EE30, "float", 0),  # vadd.f32
+        ("thumb", 0x0A10_EE00, "float_core", 0),  # vmov s0, r0
+        ("thumb", 0x0A90_EE10, "float_core", 0),  # vmov r0, s1
+        ("thumb", 0x0B10_EC51, "float_core", 0),  # vmov r0, r1, d0
+        ("thumb", 0x0B10_EE00, "float", 0),  # vmov.32 d0[0], r0
+        ("thumb", 0xFA10_EEF1, "float", 0),  # vmrs APSR_nzcv, fpscr
         ("thumb", 0x0A20_EE80, "float_divide", 0),  # vdiv.f32
         ("thumb", 0x0A01_EEA0, "float_accumulate", 0),  # vfma.f32
         ("thumb", 0x0A00_ED90, "load_multiple", 1),  # vldr

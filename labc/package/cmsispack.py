@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from labc import __version__
+from labc.errors import LabcError
 from labc.package.archive import archive
 from labc.package.core import Contents, Files, Format, common, render
 from labc.package.single import pair
 
 VENDOR = "labc"
+_LONGEST = 32  # the schema's, of the component's Csub
 # labc's cores → Dcore of the schema.
 _CORES = {
     "cortex-m0": "Cortex-M0", "cortex-m0plus": "Cortex-M0+", "cortex-m3": "Cortex-M3", "cortex-m4": "Cortex-M4", "cortex-m7": "Cortex-M7",
@@ -16,8 +18,13 @@ _CORES = {
 
 
 def files(contents: Contents) -> Files:
-    """The pack, which is a zip file, and beside it the same description that is inside."""
+    """The pack, which is a zip file, and beside it the same description that is inside. Raises LabcError for a network whose name is longer
+    than a component's may be."""
     name = contents.plan.name
+    if len(name) > _LONGEST:
+        raise LabcError(
+            f"package cmsis-pack: {name!r} has {len(name)} letters, a component's name up to {_LONGEST}; give another with --name"
+        )
     description = f"{VENDOR}.{name}.pdsc"
     inside: Files = {
         **pair(contents, "src/"),

@@ -341,7 +341,8 @@ def test_esp_idf(digits_like: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("target", "cpu"), [*(("arm", cpu) for cpu, core in CORES.items() if core.target == "arm"), ("host", None)])
 def test_cmsis_pack(target: str, cpu: str | None, digits_like: Path, tmp_path: Path) -> None:
-    """The rules of PACK.xsd 1.7.32 for what is in it: elements, in any order; attributes; how names and versions look; its cores."""
+    """The rules of PACK.xsd 1.7.32, written anew, for what is in it: elements and, where it has one, their order; attributes; how names and
+    versions look and how long they are; its cores. Nothing else is there, so an element or attribute that it does not know fails."""
     out = labc.compile(digits_like, target, cpu=cpu, out=tmp_path / "net", package="cmsis-pack")
     with zipfile.ZipFile(out / f"labc.net.{labc.__version__}.pack") as pack:
         assert pack.testzip() is None
@@ -351,24 +352,42 @@ def test_cmsis_pack(target: str, cpu: str | None, digits_like: Path, tmp_path: P
     needed = {"vendor", "name", "description", "url", "releases"}
     tags = [element.tag for element in description]
     assert description.tag == "package"
+    assert {key.rpartition("}")[2] for key in description.attrib} == {"schemaVersion", "noNamespaceSchemaLocation"}
+    assert all(not element.attrib for element in description)
     assert len(set(tags)) == len(tags)
     assert needed <= set(tags) <= needed | {"license", "conditions", "components"}
     assert re.fullmatch(r"\d+\.\d+(\.\d+)?", description.attrib["schemaVersion"])
     assert all(re.fullmatch(r"[-_A-Za-z0-9]+", str(description.findtext(tag))) for tag in ("vendor", "name"))
-    assert [release.attrib["version"] for release in description.findall("releases/release")] == [labc.__version__]
+    assert [release.attrib for release in description.findall("releases/release")] == [{"version": labc.__version__}]
+    assert re.fullmatch(r"\d+\.\d+\.\d+(-[-0-9A-Za-z.]+)?", labc.__version__)  # a release needs all three numbers
+    assert [element.tag for element in description.iterfind("releases/*")] == ["release"]
+    assert [element.tag for element in description.iterfind("components/*")] == ["component"]
+    assert all(1 <= len(str(element.text)) <= 256 for element in description.iter("description"))
     (component,) = description.findall("components/component")
     assert {"Cclass", "Cgroup", "Cversion"} <= set(component.attrib) <= {"Cclass", "Cgroup", "Csub", "Cversion", "condition"}
-    assert re.fullmatch(r"\d+\.\d+\.\d+", component.attrib["Cversion"])
+    assert all(re.fullmatch(r"[A-Za-z0-9][-A-Za-z0-9_+()'/\s.]{1,31}", component.attrib[key]) for key in ("Cclass", "Cgroup"))
+    assert re.fullmatch(r"[A-Za-z0-9][-A-Za-z0-9_+():/ .]{0,31}", component.attrib["Csub"])
+    assert component.attrib["Cversion"] == labc.__version__
     assert {element.tag for element in component} == {"description", "files"}
     files = component.findall("files/file")
+    assert files == component.findall("files/*")
+    assert all({"category", "name"} <= set(file.attrib) <= {"category", "name", "attr", "select"} for file in files)
     assert {file.attrib["category"] for file in files} == {"doc", "header", "source"}
     assert [file.attrib["name"] for file in files if file.attrib.get("attr") == "template"] == ["example/main.c"]
     assert {file.attrib["name"] for file in files} | {description.findtext("license")} <= set(names)
     conditions = {condition.attrib["id"]: condition for condition in description.findall("conditions/condition")}
     assert set(conditions) == {component.attrib["condition"]} if cpu else not conditions
     for condition in conditions.values():
+        assert [element.tag for element in condition] == ["description", "require"]  # in this order
         (require,) = condition.findall("require")
+        assert set(require.attrib) == {"Dcore"}
         assert require.attrib["Dcore"] in {f"Cortex-M{core}" for core in ("0", "0+", "1", "3", "4", "7", "23", "33", "52", "55", "85")}
+
+
+def test_cmsis_pack_takes_no_name_longer_than_a_component_may_have(digits_like: Path, tmp_path: Path) -> None:
+    labc.compile(digits_like, "arm", out=tmp_path / "32", name="n" * 32, package="cmsis-pack")
+    with pytest.raises(LabcError, match=r"package cmsis-pack: 'n{33}' has 33 letters, a component's name up to 32; give another"):
+        labc.compile(digits_like, "arm", out=tmp_path / "33", name="n" * 33, package="cmsis-pack")
 
 
 def test_python_wheel(digits_like: Path, tmp_path: Path) -> None:
