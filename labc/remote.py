@@ -261,7 +261,8 @@ class Image:
         for sign in (1, -1):
             with tempfile.TemporaryDirectory(prefix="labc-count-", ignore_cleanup_errors=True) as name:
                 out = Path(name, "count")
-                other = Image(self._elf, self.cpu, ["-plugin", f"{library},out={out}", "-d", "plugin", "-D", os.devnull])
+                plugin = ",out=".join(str(path).replace(",", ",,") for path in (library, out))  # a comma ends a value, two are one in it
+                other = Image(self._elf, self.cpu, ["-plugin", plugin, "-d", "plugin", "-D", os.devnull])
                 other.write(low, memory)
                 other._enter(symbol, args)
                 if sign > 0:

@@ -87,13 +87,15 @@ def measure(folder: Path, made: Plan, tools: toolchain.Toolchain, work: Path) ->
     if (reason := machines.available(cpu)) is None:
         x = np.array(made.golden[0].inputs, _INPUTS[made.input_element])
         try:
-            return run(ChipRunner(machines.load(whole, cpu), made), x, sections)
-        except machines.EmulatorHang as hang:
-            reason = hang.reason
+            runner = ChipRunner(machines.load(whole, cpu), made)
         except machines.EmulatorFault:
             raise
         except LabcError as error:  # the emulator has less memory than the network and its input take
-            reason = str(error)
+            return linked(made, sections, str(error))
+        try:
+            return run(runner, x, sections)
+        except machines.EmulatorHang as hang:
+            reason = hang.reason
     return linked(made, sections, reason)
 
 
