@@ -35,15 +35,15 @@ def test_the_top_help_names_every_command(capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_help_has_examples_that_parse(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from labc.cli import _parser
+    from labc.arguments import parser
 
     with pytest.raises(SystemExit):
         main([command, "--help"])
     examples = re.findall(r"^  labc (.*)$", capsys.readouterr().out, re.MULTILINE)
     assert examples
     for example in examples:
-        arguments = _parser().parse_args(example.split("   ")[0].split())
-        assert arguments.command is not None
+        arguments = parser().parse_args(example.split("   ")[0].split())
+        assert arguments.command == command
 
 
 def test_help_is_quick() -> None:

@@ -60,7 +60,8 @@ ALLOWED: dict[str, set[str]] = {
         "report",
     },
     "boards": {"board", "check", "cycles", "driver", "machines", "plan", "report", "toolchain", "trial"},
-    "cli": {"driver", "trial", "report", "doctor", "boards", "package", "train", "__version__"},
+    "arguments": {"__version__"},
+    "cli": {"arguments", "driver", "trial", "report", "doctor", "boards", "package", "train"},
     "train": {"process"},
     "demo": {"cli"},
 }  # fmt: skip

@@ -70,11 +70,11 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_documented_commands_exist() -> None:
-    from labc.cli import _parser
+    from labc.arguments import parser
 
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         for line in re.findall(r"^    labc (\w.*)$", page.read_text(encoding="utf-8"), re.MULTILINE):
-            _parser().parse_args(shlex.split(re.split(r"\s{2,}", line)[0]))
+            parser().parse_args(shlex.split(re.split(r"\s{2,}", line)[0]))
 
 
 def test_the_operator_list_is_the_readers() -> None:
