@@ -13,7 +13,9 @@ from labc import board as boards
 from labc import build as writer
 from labc import package as packages
 from labc import target as targets
+from labc.compiling import shared_name
 from labc.errors import LabcError
+from labc.flags import Toolchain
 from labc.frontend import onnx as frontend
 from labc.ir.core import Graph
 from labc.ir.text import digest, text
@@ -61,7 +63,7 @@ def planned(compiled: Compiled, to: targets.Target, *, reuse: bool = True) -> pl
     )
 
 
-def write(made: plan.Plan, tools: toolchain.Toolchain, out: Path, progress: Progress = silent, *, judged: bool = False) -> Path:
+def write(made: plan.Plan, tools: Toolchain, out: Path, progress: Progress = silent, *, judged: bool = False) -> Path:
     """Emit and build a plan into `out`. `judged`: raises LabcError if, linked, it does not fit the target's flash and RAM."""
     progress("emitting C")
     tree = emit.emit(made)
@@ -75,7 +77,7 @@ def write(made: plan.Plan, tools: toolchain.Toolchain, out: Path, progress: Prog
     return writer.build(tree, _facts(made), made.target, tools, out, judge)
 
 
-def pack(made: plan.Plan, form: packages.Format, tools: toolchain.Toolchain | None, out: Path, progress: Progress = silent) -> Path:
+def pack(made: plan.Plan, form: packages.Format, tools: Toolchain | None, out: Path, progress: Progress = silent) -> Path:
     """Emit a plan as a package into `out`; `tools` compile the formats that hold a library."""
     progress("emitting C")
     contents = packages.Contents(made, emit.emit(made))
@@ -85,7 +87,7 @@ def pack(made: plan.Plan, form: packages.Format, tools: toolchain.Toolchain | No
         compiler = {"compiler": {"name": tools.name, "version": tools.version}}
         with tempfile.TemporaryDirectory(prefix="labc-", ignore_cleanup_errors=True) as folder:
             built = writer.build(contents.tree, _facts(made), made.target, tools, Path(folder, "library"))
-            shared = built / "lib" / toolchain.shared_name(made.name)
+            shared = built / "lib" / shared_name(made.name)
             contents = replace(contents, library_name=shared.name, library=shared.read_bytes())
     progress(f"packing for {form.name}")
     return writer.store(form.files(contents), _facts(made) | {"package": form.name} | compiler, made.target, out)
@@ -154,7 +156,7 @@ def tools_for(
     flash: int | None = None,
     ram: int | None = None,
     cc: str | None = None,
-) -> tuple[targets.Target, toolchain.Toolchain]:
+) -> tuple[targets.Target, Toolchain]:
     """The target, or the one of that name, as this machine sees it, and the compiler for it: `cc` where named.
 
     The host's ISAs are those its processor has. Raises LabcError for a name or level that is not known, and (NOT_HERE) without a compiler.

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from labc import elf, toolchain
+from labc import elf
+from labc.compiling import compile_objects
 from labc.errors import NOT_HERE, LabcError
-from labc.flags import kind_of
+from labc.flags import Toolchain, kind_of
+from labc.image import image_files, link_image
 from labc.plan import Plan, largest
 from labc.target import Target
 
 
-def link(
-    folder: Path, name: str, target: Target, tools: toolchain.Toolchain, keep: Sequence[str], out: Path, objects: Sequence[Path] = ()
-) -> Path:
+def link(folder: Path, name: str, target: Target, tools: Toolchain, keep: Sequence[str], out: Path, objects: Sequence[Path] = ()) -> Path:
     """A bare-metal image `out` of the library in `folder`, and of more `objects`, with the functions `keep` and what they call."""
-    sources, script = toolchain.image_files(target)
-    started = toolchain.compile_objects(tools, target, sources, [], out.parent / f"{out.stem}-objects")
+    sources, script = image_files(target)
+    started = compile_objects(tools, target, sources, [], out.parent / f"{out.stem}-objects")
     inputs = [*started, *objects, folder / "lib" / f"lib{name}.a"]
-    return toolchain.link_image(tools, target, inputs, script, out, keep=keep)
+    return link_image(tools, target, inputs, script, out, keep=keep)
 
 
-def fits(folder: Path, made: Plan, tools: toolchain.Toolchain, work: Path) -> None:
+def fits(folder: Path, made: Plan, tools: Toolchain, work: Path) -> None:
     """Raises LabcError where the library in `folder`, linked for `run` and `predict` in the folder `work`, exceeds the flash of its target
     or, with the arena, the RAM: by how much, and which layer to shrink. Stack, self-test, input and output come on top. Where images cannot
     be read (labc[cross] is not installed), or the target has no flash, nothing is judged."""

@@ -19,8 +19,10 @@ import pytest
 
 from labc import process as runner
 from labc import target, toolchain
+from labc.compiling import _zig_cache, archive, compile_objects, link_shared, shared_name
 from labc.errors import NOT_HERE, LabcError
-from labc.toolchain import Toolchain
+from labc.flags import Toolchain
+from labc.image import image_files, link_image
 
 HOST, ARM, A64, A32 = (target.find(name) for name in ("host", "arm", "aarch64", "armv7"))
 CROSS = [
@@ -83,10 +85,8 @@ def test_host_library_computes_unfused(name: str, extra: tuple[str, ...], tmp_pa
     found = need(HOST, name)
     if extra and platform.machine() == "x86_64":
         extra = (*extra, "-mfma")
-    objects = toolchain.compile_objects(
-        found, HOST, [write(tmp_path / "affine.c", AFFINE)], [], tmp_path / "out", (*extra, "-ffp-contract=off")
-    )
-    library = ctypes.CDLL(str(toolchain.link_shared(found, HOST, objects, tmp_path / toolchain.shared_name("affine"))))
+    objects = compile_objects(found, HOST, [write(tmp_path / "affine.c", AFFINE)], [], tmp_path / "out", (*extra, "-ffp-contract=off"))
+    library = ctypes.CDLL(str(link_shared(found, HOST, objects, tmp_path / shared_name("affine"))))
     library.affine.restype, library.affine.argtypes = ctypes.c_float, [ctypes.c_float] * 3
     library.big.restype = ctypes.c_int64
     x = 1 + 2.0**-12  # x*x = 1 + 2^-11 + 2^-24 rounds to 1 + 2^-11; a fused product would keep the 2^-24
@@ -104,14 +104,14 @@ def test_same_bytes_from_any_folder(where: target.Target, name: str, tmp_path: P
             write(folder / "src" / "one.c", '#include "name.h"\nconst char *one(void);\nconst char *one(void) { return header_name(); }\n'),
             write(folder / "src" / "two.c", "const char *two(void);\nconst char *two(void) { return __FILE__; }\n"),
         ]
-        objects = toolchain.compile_objects(found, where, sources, [header.parent], folder / "build")
-        files = [*objects, toolchain.archive(found, objects, folder / "libname.a")]
+        objects = compile_objects(found, where, sources, [header.parent], folder / "build")
+        files = [*objects, archive(found, objects, folder / "libname.a")]
         if where is HOST:
-            files.append(toolchain.link_shared(found, where, objects, folder / "libname.so"))
+            files.append(link_shared(found, where, objects, folder / "libname.so"))
         else:
-            start, linker_script = toolchain.image_files(where)
-            objects += toolchain.compile_objects(found, where, start, [], folder / "build")
-            files.append(toolchain.link_image(found, where, objects, linker_script, folder / "name.elf", keep=["one", "two"]))
+            start, linker_script = image_files(where)
+            objects += compile_objects(found, where, start, [], folder / "build")
+            files.append(link_image(found, where, objects, linker_script, folder / "name.elf", keep=["one", "two"]))
         made.append([file.read_bytes() for file in files])
         assert str(tmp_path).encode() not in b"".join(made[-1])
         monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")  # no variable may change what comes out
@@ -125,12 +125,12 @@ def test_archive_is_replaced_and_keeps_two_of_a_name(tmp_path: Path) -> None:
     found = toolchain.find(HOST)
     a = write(tmp_path / "a" / "part.c", "int a(void);\nint a(void) { return 1; }\n")
     b = write(tmp_path / "b" / "part.c", "int b(void);\nint b(void) { return 2; }\n")
-    objects = toolchain.compile_objects(found, HOST, [a, b], [], tmp_path / "out")
+    objects = compile_objects(found, HOST, [a, b], [], tmp_path / "out")
     assert len({*objects}) == 2
     out = tmp_path / "libpart.a"
-    first = toolchain.archive(found, objects, out).read_bytes()
-    assert toolchain.archive(found, objects, out).read_bytes() == first
-    library = ctypes.CDLL(str(toolchain.link_shared(found, HOST, objects, tmp_path / "libpart.so")))
+    first = archive(found, objects, out).read_bytes()
+    assert archive(found, objects, out).read_bytes() == first
+    library = ctypes.CDLL(str(link_shared(found, HOST, objects, tmp_path / "libpart.so")))
     assert (library.a(), library.b()) == (1, 2)
 
 
@@ -150,7 +150,7 @@ def test_a_compile_error_names_the_file_and_shows_the_line(where: target.Target,
     found = need(where, name)
     good = write(tmp_path / "good.c", "int g(void);\nint g(void) { return 0; }\n")
     with pytest.raises(LabcError) as caught:
-        toolchain.compile_objects(found, where, [good, write(tmp_path / "broken.c", text)], [], tmp_path / "out")
+        compile_objects(found, where, [good, write(tmp_path / "broken.c", text)], [], tmp_path / "out")
     words = str(caught.value)
     assert words.startswith("broken.c: ")
     assert "broken.c:" in words.partition(": ")[2]
@@ -162,26 +162,26 @@ def test_a_compile_error_names_the_file_and_shows_the_line(where: target.Target,
 def test_an_undefined_symbol_fails_when_linking(name: str, tmp_path: Path) -> None:
     found = need(HOST, name)
     source = write(tmp_path / "half.c", "int missing_part(void);\nint f(void);\nint f(void) { return missing_part(); }\n")
-    objects = toolchain.compile_objects(found, HOST, [source], [], tmp_path)
+    objects = compile_objects(found, HOST, [source], [], tmp_path)
     with pytest.raises(LabcError, match=r"(?s)^libhalf\.so: .*missing_part"):
-        toolchain.link_shared(found, HOST, objects, tmp_path / "libhalf.so")
+        link_shared(found, HOST, objects, tmp_path / "libhalf.so")
 
 
 @pytest.mark.parametrize(("where", "name"), CROSS)
 def test_a_symbol_to_keep_that_is_missing_fails_when_linking(where: target.Target, name: str, tmp_path: Path) -> None:
     found = need(where, name)
-    sources, linker_script = toolchain.image_files(where)
-    objects = toolchain.compile_objects(found, where, sources, [], tmp_path)
+    sources, linker_script = image_files(where)
+    objects = compile_objects(found, where, sources, [], tmp_path)
     with pytest.raises(LabcError, match="bad_run: defined nowhere"):
-        toolchain.link_image(found, where, objects, linker_script, tmp_path / "x.elf", keep=["bad_run"])
+        link_image(found, where, objects, linker_script, tmp_path / "x.elf", keep=["bad_run"])
 
 
 def test_a_library_is_for_the_host_and_an_image_for_a_core(tmp_path: Path) -> None:
     found = toolchain.find(HOST)
     with pytest.raises(LabcError, match="link an image instead"):
-        toolchain.link_shared(found, ARM, [], tmp_path / "x.so")
+        link_shared(found, ARM, [], tmp_path / "x.so")
     with pytest.raises(LabcError, match="link a shared library"):
-        toolchain.link_image(found, HOST, [], tmp_path / "x.ld", tmp_path / "x.elf")
+        link_image(found, HOST, [], tmp_path / "x.ld", tmp_path / "x.elf")
 
 
 # Which compiler
@@ -316,8 +316,8 @@ def test_a_linux_program_takes_the_library(where: target.Target, name: str, tmp_
     declared = "extern const int labc_constants[3];\n"
     part = write(tmp_path / "part.c", f"{declared}int part(int i);\nint part(int i) {{ return labc_constants[i]; }}\n")
     data = write(tmp_path / "data.c", f"{declared}const int labc_constants[3] = {{40, 41, 42}};\n")
-    objects = toolchain.compile_objects(found, where, [part, data], [], tmp_path / "o")
-    library = toolchain.archive(found, objects, tmp_path / "libpart.a")
+    objects = compile_objects(found, where, [part, data], [], tmp_path / "o")
+    library = archive(found, objects, tmp_path / "libpart.a")
     call = "int c = part(2);"
     main = f'int part(int i);\nvoid _start(void) {{ {call} {leave} __asm__ volatile("svc #0" : : "r"(r), "r"(n)); }}\n'
     for how, kind in (("-static", 2), ("-pie", 3)):  # ET_EXEC, ET_DYN
@@ -346,7 +346,7 @@ def test_a_hanging_compiler_is_stopped_with_its_children(tmp_path: Path, monkeyp
     source = write(tmp_path / "f.c", "")
     began = time.monotonic()
     with pytest.raises(LabcError, match=r"f\.c: slow-cc did not end within 0\.5 s"):
-        toolchain.compile_objects(slow(tmp_path), HOST, [source, source, source], [], tmp_path)
+        compile_objects(slow(tmp_path), HOST, [source, source, source], [], tmp_path)
     assert time.monotonic() - began < 5
     assert gone([int(pid) for pid in (tmp_path / "pids").read_text().split()])
 
@@ -356,9 +356,11 @@ def test_ctrl_c_stops_the_compilers(tmp_path: Path) -> None:
     found = slow(tmp_path)
     code = f"""
     from pathlib import Path
-    from labc import target, toolchain
-    found = toolchain.{found!r}
-    toolchain.compile_objects(found, target.find("host"), [Path("a.c"), Path("b.c")], [], Path("out"))
+    from labc import target
+    from labc.compiling import compile_objects
+    from labc.flags import Toolchain
+    found = {found!r}
+    compile_objects(found, target.find("host"), [Path("a.c"), Path("b.c")], [], Path("out"))
     """
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     # A background job is started with SIGINT ignored and hands that on; Python then has no KeyboardInterrupt.
@@ -390,17 +392,17 @@ def test_no_home_that_can_be_written(home: str, tmp_path: Path, monkeypatch: pyt
     if not home:
         monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    toolchain.compile_objects(found, ARM, [write(tmp_path / "affine.c", AFFINE)], [], tmp_path / "out")
+    compile_objects(found, ARM, [write(tmp_path / "affine.c", AFFINE)], [], tmp_path / "out")
     left = [path.name for path in tmp_path.iterdir() if path.name.startswith("labc")]
     assert left == [f"labc-zig-{os.getuid()}"]  # kept for the next time; nothing else is
 
 
 def test_the_cache_is_where_the_user_has_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert toolchain._zig_cache() == tmp_path / "labc" / "zig"
+    assert _zig_cache() == tmp_path / "labc" / "zig"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert toolchain._zig_cache() == tmp_path / ".cache" / "labc" / "zig"
+    assert _zig_cache() == tmp_path / ".cache" / "labc" / "zig"
 
 
 def test_a_temporary_cache_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -409,7 +411,7 @@ def test_a_temporary_cache_of_somebody_else_is_refused(tmp_path: Path, monkeypat
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / f"labc-zig-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(LabcError, match="somebody else"):
-        toolchain._zig_cache()
+        _zig_cache()
 
 
 # The start-up code, on a second opinion
@@ -426,7 +428,7 @@ def test_an_image_starts_on_qemu(name: str, cpu: str, float_abi: str, machine: s
     qemu = shutil.which("qemu-system-arm")
     if qemu is None:
         pytest.skip("not run here: qemu-system-arm is not on PATH")
-    sources, linker_script = toolchain.image_files(variant)
+    sources, linker_script = image_files(variant)
     if machine == "microbit":
         linker_script = write(tmp_path / "microbit.ld", linker_script.read_text().replace("LENGTH = 4M", "LENGTH = 16K"))
     main = """
@@ -445,8 +447,8 @@ def test_an_image_starts_on_qemu(name: str, cpu: str, float_abi: str, machine: s
     }
     """
     for bad, status in (("0", 41), ("1", 243)):  # 243: 240 and the number of HardFault
-        objects = toolchain.compile_objects(found, variant, [write(tmp_path / "main.c", main), *sources], [], tmp_path, [f"-DBAD={bad}"])
-        elf = toolchain.link_image(found, variant, objects, linker_script, tmp_path / "main.elf")
+        objects = compile_objects(found, variant, [write(tmp_path / "main.c", main), *sources], [], tmp_path, [f"-DBAD={bad}"])
+        elf = link_image(found, variant, objects, linker_script, tmp_path / "main.elf")
         command = [
             qemu,
             "-M",
