@@ -37,7 +37,10 @@ def test_a_target_does_not_change() -> None:
         target.find("arm").cpu = "cortex-m0"  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(("wrong", "near"), [("armm", "'arm'"), ("hots", "'host'")])
+@pytest.mark.parametrize(
+    ("wrong", "near"),
+    [("armm", "'arm'"), ("hots", "'host'"), ("mips", "'big-endian'"), ("s390x", "'big-endian'"), ("bigendian", "'big-endian'")],
+)
 def test_a_wrong_name_suggests_the_nearest(wrong: str, near: str) -> None:
     with pytest.raises(LabcError, match=f"did you mean {near}.*host, arm") as caught:
         target.find(wrong)

@@ -1,4 +1,4 @@
-"""Compilers found, spelled, run and survived: the host's own, the zig wheel, arm-none-eabi-gcc where it is."""
+"""Compilers found, spelled, run and survived: the host's own, the zig wheel, clang and GNU's cross compilers where they are."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from labc import machines, target, toolchain, trial
 from labc import process as runner
-from labc import target, toolchain
 from labc.compiling import _zig_cache, archive, compile_objects, link_shared, shared_name
 from labc.errors import NOT_HERE, LabcError
 from labc.flags import Toolchain
@@ -31,8 +31,26 @@ CROSS = [
     (ARM, "clang"),
     (A64, "zig"),
     (A64, "aarch64-linux-gnu-gcc"),
+    (A64, "clang"),
     (A32, "zig"),
     (A32, "arm-linux-gnueabihf-gcc"),
+    (A32, "clang"),
+]
+THERE = shutil.which("clang")
+LINUX = [(where, name) for where, name in CROSS if where is not ARM]
+# The cores that clang makes code for, and the libgcc it takes where it has no compiler-rt: None where it needs neither.
+CLANG = [
+    ("aarch64", "cortex-a53", None),
+    ("aarch64", "cortex-a72", None),
+    ("armv7", "cortex-a7", "arm-linux-gnueabihf-gcc"),
+    ("riscv32", "rv32imac", "riscv64-unknown-elf-gcc"),
+    ("riscv32", "rv32imc", "riscv64-unknown-elf-gcc"),
+    ("riscv32", "rv32imac_zbb", "riscv64-unknown-elf-gcc"),
+    ("riscv64", "rv64gc", None),
+    ("riscv64", "rv64gc_zbb", None),
+    ("wasm32", "wasm32-simd128", None),
+    ("wasm32", "wasm32", None),
+    ("big-endian", "mips32r2", "mips-linux-gnu-gcc"),
 ]
 
 AFFINE = """
@@ -190,8 +208,10 @@ def test_a_library_is_for_the_host_and_an_image_for_a_core(tmp_path: Path) -> No
 def test_survey_shows_every_candidate() -> None:
     assert [name for name, _ in toolchain.survey(HOST)] == ["cc", "gcc", "clang", "zig"]
     assert [name for name, _ in toolchain.survey(ARM)] == ["arm-none-eabi-gcc", "clang", "zig"]
-    assert [name for name, _ in toolchain.survey(A64)] == ["aarch64-linux-gnu-gcc", "zig"]
-    assert [name for name, _ in toolchain.survey(A32)] == ["arm-linux-gnueabihf-gcc", "zig"]
+    assert [name for name, _ in toolchain.survey(A64)] == ["clang", "aarch64-linux-gnu-gcc", "zig"]
+    assert [name for name, _ in toolchain.survey(A32)] == ["clang", "arm-linux-gnueabihf-gcc", "zig"]
+    assert [name for name, _ in toolchain.survey(target.find("wasm32"))] == ["clang", "zig"]
+    assert [name for name, _ in toolchain.survey(target.find("avr"))] == ["avr-gcc"]
     for _, found in [*toolchain.survey(HOST), *toolchain.survey(ARM)]:
         assert isinstance(found, str) or found.version[0].isdigit()
 
@@ -259,7 +279,7 @@ def test_a_compiler_that_is_too_old_says_what_to_install(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("linker", "said"), [("ld.lld", "ld.lld, is not there .*apt install lld"), ("/bin/ls", "no compiler-rt for cortex-m4")]
+    ("linker", "said"), [("ld.lld", "ld.lld, is not there .*apt install lld"), ("/bin/ls", "no compiler-rt for cortex-m4, nor is")]
 )
 def test_clang_for_a_cortex_m_needs_a_linker_and_a_library(linker: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = f"""
@@ -277,6 +297,77 @@ def test_clang_for_a_cortex_m_needs_a_linker_and_a_library(linker: str, said: st
     assert re.search(said, found)
 
 
+@pytest.mark.parametrize(("name", "cpu", "libgcc"), CLANG, ids=[cpu for _, cpu, _ in CLANG])
+def test_clang_makes_what_the_emulator_finds_equal(name: str, cpu: str, libgcc: str | None, digits_like: Path) -> None:
+    need(target.with_core(target.find(name), cpu), "clang")
+    if reason := machines.available(cpu):
+        pytest.skip(f"not run here: {reason}")
+    checked = trial.check(digits_like, name, cpu=cpu, cc="clang", sample_count=5)
+    assert checked.compiler.startswith("clang ")
+    library = [verdict for verdict in checked.verdicts if verdict.what.startswith("library")]
+    assert [verdict.status for verdict in library] == ["passed"] * 3
+
+
+def clang_that(answers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine's clang, alone on PATH, but for what the cases in `answers` say of its arguments."""
+    if THERE is None:
+        pytest.skip("not run here: clang is not on PATH")
+    script(tmp_path / "clang", f'case "$*" in\n{answers}\nesac\nexec {THERE} "$@"\n')
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "ziglang", None)
+
+
+@pytest.mark.parametrize(("name", "linker"), [("aarch64", "ld.lld"), ("riscv64", "ld.lld"), ("wasm32", "wasm-ld")])
+def test_a_clang_without_its_linker_says_so(name: str, linker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clang_that(f"-print-prog-name={linker}) echo {linker}; exit;;", tmp_path, monkeypatch)
+    said = rf"clang: its linker, {linker}, is not there \(Debian, Ubuntu: apt install lld\)"
+    with pytest.raises(LabcError, match=said) as caught:
+        toolchain.find(target.find(name))
+    assert caught.value.code == NOT_HERE
+
+
+@pytest.mark.parametrize(("name", "cpu", "libgcc"), CLANG, ids=[cpu for _, cpu, _ in CLANG])
+def test_a_clang_without_a_support_library(
+    name: str, cpu: str, libgcc: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where floats or wide products are functions of it, that is the reason; elsewhere clang needs none."""
+    where = target.with_core(target.find(name), cpu)
+    clang_that("*-print-libgcc-file-name*) echo libgcc.a; exit;;", tmp_path, monkeypatch)
+    if libgcc is None:
+        assert toolchain.find(where).family == "clang"
+        return
+    remedy = f"nor is {libgcc} there, .*apt install gcc-{libgcc.removesuffix('-gcc')}"
+    said = "nor a libgcc without an FPU" if name == "big-endian" else remedy
+    with pytest.raises(LabcError, match=rf"clang: it has no compiler-rt for {cpu}, {said}.*: undefined symbol") as caught:
+        toolchain.find(where)
+    assert caught.value.code == NOT_HERE
+    # Its own compiler-rt comes first, and is believed: a file that is no library is what the linker complains of.
+    write(tmp_path / "libgcc.a", "no library")
+    clang_that(f"*-print-libgcc-file-name*) echo {tmp_path}/libgcc.a; exit;;", tmp_path, monkeypatch)
+    with pytest.raises(LabcError, match=r"clang: trial\.elf: .*libgcc\.a"):
+        toolchain.find(where)
+
+
+def test_a_clang_too_old_for_a_core_fails_its_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As clang 13 answers."""
+    clang_that("*zbb*) echo \"error: invalid arch name, requires '-menable-experimental-extensions'\"; exit 1;;", tmp_path, monkeypatch)
+    riscv = target.find("riscv64")
+    assert toolchain.find(riscv).family == "clang"
+    with pytest.raises(LabcError, match=r"clang: trial\.c: error: invalid arch name"):
+        toolchain.find(target.with_core(riscv, "rv64gc_zbb"))
+
+
+def test_a_libgcc_for_another_abi_is_not_taken() -> None:
+    """Debian's for MIPS has floats in FPU registers: GNU's linker only warns, and what it makes stops."""
+    where = target.find("big-endian")
+    if shutil.which("mips-linux-gnu-gcc") is None:
+        pytest.skip("not run here: mips-linux-gnu-gcc is not on PATH")
+    found = dict(toolchain.survey(where))
+    assert "relocation" in str(found["mips-linux-gnu-gcc"])
+    assert "the libgcc of mips-linux-gnu-gcc will not do" in str(found["clang"])
+    assert isinstance(found["zig"], Toolchain)
+
+
 def test_force_takes_that_one_or_none(tmp_path: Path) -> None:
     with pytest.raises(LabcError, match=r"\); did you mean 'arm-none-eabi-gcc'\? name another compiler"):
         toolchain.find(ARM, "arm-none-eabi-gc")
@@ -286,8 +377,13 @@ def test_force_takes_that_one_or_none(tmp_path: Path) -> None:
     with pytest.raises(LabcError, match="no-such-cc: not on PATH") as caught:
         toolchain.find(HOST, "no-such-cc")
     assert caught.value.code == NOT_HERE
-    with pytest.raises(LabcError, match=r"gcc: compiles for .*, not for cortex-m4"):
-        toolchain.find(ARM, "gcc")
+    assert need(A64, "clang").family == "clang"
+    assert need(A64, "aarch64-linux-gnu-gcc").family == "gcc"
+    with pytest.raises(LabcError, match=r"clang: .* from avr-gcc; take that .*apt install gcc-avr avr-libc"):
+        toolchain.find(target.find("avr"), "clang")
+    for where in (ARM, target.find("wasm32")):
+        with pytest.raises(LabcError, match=rf"gcc: compiles for .*, not for {where.cpu}"):
+            toolchain.find(where, "gcc")
     if platform.machine() == "x86_64":
         with pytest.raises(LabcError, match=r"gcc: compiles for .*, not for cortex-a53"):
             toolchain.find(A64, "gcc")
@@ -303,7 +399,7 @@ def test_a_file_that_does_not_start(tmp_path: Path) -> None:
 # A program for Linux, on a second opinion
 
 
-@pytest.mark.parametrize(("where", "name"), CROSS[3:])
+@pytest.mark.parametrize(("where", "name"), LINUX)
 def test_a_linux_program_takes_the_library(where: target.Target, name: str, tmp_path: Path) -> None:
     """What labc builds links into a program for Linux, and into one that is loaded anywhere, the default of most systems."""
     gcc, qemu, leave = {
