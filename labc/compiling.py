@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from labc.errors import LabcError
@@ -100,6 +101,16 @@ def link_plugin(toolchain: Toolchain, target: Target, source: Path, out: Path) -
     with environment(toolchain) as env:
         run([(out.name, command)], env)
     return out
+
+
+def ask(command: tuple[str, ...], option: str) -> str:
+    """What a compiler answers to an option that asks about itself: started once, as long as PATH is the same."""
+    return _answer((*command, option), os.environ.get("PATH"))
+
+
+@cache
+def _answer(command: tuple[str, ...], path: str | None) -> str:
+    return run([(Path(command[0]).name, command)], clean_environment())[0].strip()
 
 
 def clean_environment() -> dict[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from labc import candidates
-from labc.compiling import clean_environment, compile_objects, environment
+from labc.compiling import ask, compile_objects, environment
 from labc.errors import LabcError
 from labc.flags import Toolchain, kind_of, machine_flags
 from labc.process import run
@@ -112,7 +112,7 @@ def _plain(target: Target) -> Target:
 def _linker(toolchain: Toolchain, target: Target) -> str:
     """The linker of LLVM that goes with a clang. Raises LabcError without one."""
     name = "wasm-ld" if kind_of(target) == "wasm32" else "ld.lld"
-    found = shutil.which(run([(toolchain.name, [*toolchain.cc, f"-print-prog-name={name}"])], clean_environment())[0].strip())
+    found = shutil.which(ask(toolchain.cc, f"-print-prog-name={name}"))
     if found is None:
         raise LabcError(f"its linker, {name}, is not there (Debian, Ubuntu: apt install lld)")
     return found
@@ -121,13 +121,12 @@ def _linker(toolchain: Toolchain, target: Target) -> str:
 def _support_library(toolchain: Toolchain, target: Target) -> tuple[str, list[str]]:
     """Where the functions are that clang calls for what a core has no instruction for, as whose and which file: its own compiler-rt, else
     the libgcc of a GNU compiler for the target. No file where neither is there: a core with an FPU and 64-bit registers needs none."""
-    env = clean_environment()
-    asked = [("compiler-rt", [*toolchain.cc, *machine_flags(toolchain, target), "--rtlib=compiler-rt"])]
+    asked = [("compiler-rt", (*toolchain.cc, *machine_flags(toolchain, target), "--rtlib=compiler-rt"))]
     for name in candidates.gnu(kind_of(target)):
         if (gcc := shutil.which(name)) is not None:
-            asked.append((name, [gcc, *machine_flags(Toolchain(name, "gcc", "", (gcc,), ()), _plain(target))]))
+            asked.append((name, (gcc, *machine_flags(Toolchain(name, "gcc", "", (gcc,), ()), _plain(target)))))
     for name, command in asked:
-        library = run([(name, [*command, "-print-libgcc-file-name"])], env)[0].strip()
+        library = ask(command, "-print-libgcc-file-name")
         if Path(library).is_file():
             return name, [library]
     return "", []

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 from labc import candidates, kernels
-from labc.compiling import clean_environment, compile_objects, link_shared, shared_name
+from labc.compiling import ask, compile_objects, link_shared, shared_name
 from labc.errors import NOT_HERE, LabcError
 from labc.flags import Toolchain, host_machine, kind_of
 from labc.image import try_image
-from labc.process import run
 from labc.resources import folder
 from labc.target import TARGETS, Target, nearest
 
@@ -81,8 +80,7 @@ def _inspect_zig(name: str) -> Toolchain | str:
     program = shutil.which(name) if name != "zig" else _wheel_zig()
     if program is None:
         return "the ziglang wheel is not installed" if name == "zig" else "not found"
-    version = run([(name, [program, "version"])], clean_environment())[0].strip()
-    return Toolchain("zig", "zig", version, (program, "cc"), (program, "ar"))
+    return Toolchain("zig", "zig", ask((program,), "version"), (program, "cc"), (program, "ar"))
 
 
 def _wheel_zig() -> str | None:
@@ -100,8 +98,7 @@ def _inspect_cc(name: str, target: Target) -> Toolchain | str:
     program = shutil.which(name)
     if program is None:
         return "not on PATH"
-    env = clean_environment()
-    words = run([(name, [program, "-v"])], env)[0]
+    words = ask((program,), "-v")
     who = re.search(r"\b(gcc|clang) version (\d\S*)", words)
     machine = re.search(r"^Target: (\S+)", words, re.MULTILINE)
     if who is None or machine is None:
@@ -114,7 +111,7 @@ def _inspect_cc(name: str, target: Target) -> Toolchain | str:
     if kind != "host" and not crosses and not machine[1].startswith(_TRIPLES.get(kind, kind)):
         return f"compiles for {machine[1]}, not for {target.cpu or target.machine}"
     ar_name = "llvm-ar" if crosses else "ar"
-    ar = shutil.which(run([(name, [program, f"-print-prog-name={ar_name}"])], env)[0].strip())
+    ar = shutil.which(ask((program,), f"-print-prog-name={ar_name}"))
     if ar is None:
         return f"its {ar_name} is not there"
     shown = family if Path(name).stem in ("cc", "c99", "c11") else Path(name).name

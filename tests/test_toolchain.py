@@ -343,7 +343,7 @@ def test_a_clang_without_a_support_library(
     assert caught.value.code == NOT_HERE
     # Its own compiler-rt comes first, and is believed: a file that is no library is what the linker complains of.
     write(tmp_path / "libgcc.a", "no library")
-    clang_that(f"*-print-libgcc-file-name*) echo {tmp_path}/libgcc.a; exit;;", tmp_path, monkeypatch)
+    clang_that(f"*-print-libgcc-file-name*) echo {tmp_path}/libgcc.a; exit;;", tmp_path / "other", monkeypatch)
     with pytest.raises(LabcError, match=r"clang: trial\.elf: .*libgcc\.a"):
         toolchain.find(where)
 
