@@ -98,11 +98,12 @@ def calibrate(sample: Callable[[int], float]) -> int:
 def build_timer(folder: Path) -> Path:
     """Compile labc's C timer to a shared library in `folder` and return its path. Raises LabcError if no compiler works."""
     from labc import resources, target, toolchain
+    from labc.compiling import compile_objects, link_shared, shared_name
 
     host = target.find("host")
     tools = toolchain.find(host)
-    objects = toolchain.compile_objects(tools, host, [resources.folder("runtime") / "bench" / "timer.c"], [], folder)
-    return toolchain.link_shared(tools, host, objects, folder / toolchain.shared_name("labc_timer"))
+    objects = compile_objects(tools, host, [resources.folder("runtime") / "bench" / "timer.c"], [], folder)
+    return link_shared(tools, host, objects, folder / shared_name("labc_timer"))
 
 
 class CLibrary:

@@ -11,7 +11,9 @@ from typing import Any
 import cffi
 import numpy as np
 
-from labc import kernels, resources, toolchain
+from labc import kernels, resources
+from labc.compiling import compile_objects, link_shared, shared_name
+from labc.flags import Toolchain
 from labc.ir.core import Array
 from labc.library import Library
 from labc.plan.core import Level, Plan, Step
@@ -102,9 +104,7 @@ def processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def time_inference(
-    library: Library, x: Array, tools: toolchain.Toolchain, target: Target, tick: Callable[[int], None] = lambda n: None
-) -> Timing:
+def time_inference(library: Library, x: Array, tools: Toolchain, target: Target, tick: Callable[[int], None] = lambda n: None) -> Timing:
     """Time NAME_run on the input `x` [size], called from C. Raises LabcError if the timer does not compile."""
     with tempfile.TemporaryDirectory(prefix="labc-time-", ignore_cleanup_errors=True) as work:
         ffi, timer = _load(tools, target, [resources.folder("runtime") / "bench" / "timer.c"], [], _DECLARATIONS, Path(work))
@@ -118,7 +118,7 @@ def bench(
     level: Level,
     work_of: Mapping[str, tuple[int, int]],
     layers_timer: str,
-    tools: toolchain.Toolchain,
+    tools: Toolchain,
     target: Target,
     tick: Callable[[int], None] = lambda n: None,
 ) -> Bench:
@@ -152,13 +152,13 @@ def bench(
 
 
 def _load(
-    tools: toolchain.Toolchain, target: Target, sources: list[Path], archives: list[Path], declarations: str, work: Path
+    tools: Toolchain, target: Target, sources: list[Path], archives: list[Path], declarations: str, work: Path
 ) -> tuple[cffi.FFI, Any]:
     """C sources and archives as a loaded library."""
     folder = resources.folder("runtime")
     includes = [folder, folder / "bench", *(a.parents[1] / "src" for a in archives)]
-    objects = toolchain.compile_objects(tools, target, sources, includes, work)
-    linked = toolchain.link_shared(tools, target, [*objects, *archives], work / toolchain.shared_name("labc_timer"))
+    objects = compile_objects(tools, target, sources, includes, work)
+    linked = link_shared(tools, target, [*objects, *archives], work / shared_name("labc_timer"))
     ffi = cffi.FFI()
     ffi.cdef(declarations)
     return ffi, ffi.dlopen(str(linked))

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from labc import __version__
+from labc.compiling import archive, compile_objects, link_shared, shared_name
 from labc.errors import LabcError
+from labc.flags import Toolchain, compile_flags, isa_flags, machine_flags
 from labc.target import Target
-from labc.toolchain import Toolchain, archive, compile_flags, compile_objects, isa_flags, link_shared, machine_flags, shared_name
 
 MANIFEST = "manifest.json"
 FORMAT = 1  # of the manifest

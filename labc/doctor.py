@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from labc import machines, remote, target, toolchain
+from labc import candidates, machines, remote, target, toolchain
+from labc.flags import Toolchain
 
 
 @dataclass(frozen=True)
@@ -43,26 +44,13 @@ _WHEELS = (
     ("torch", "training", "pip install 'labc[train]'"),
     ("pytorch_lightning", "training", "pip install 'labc[train]'"),
 )
-_COMPILERS = {
-    "cc": "apt install gcc",
-    "gcc": "apt install gcc",
-    "clang": "apt install clang",
-    "zig": "pip install 'labc[cross]'",
-    "arm-none-eabi-gcc": "apt install gcc-arm-none-eabi",
-    "aarch64-linux-gnu-gcc": "apt install gcc-aarch64-linux-gnu",
-    "arm-linux-gnueabihf-gcc": "apt install gcc-arm-linux-gnueabihf",
-    "riscv64-unknown-elf-gcc": "apt install gcc-riscv64-unknown-elf",
-    "riscv64-linux-gnu-gcc": "apt install gcc-riscv64-linux-gnu",
-    "avr-gcc": "apt install gcc-avr avr-libc",
-    "mips-linux-gnu-gcc": "apt install gcc-mips-linux-gnu",
-}
 
 
 def targets() -> list[TargetRow]:
     """One row per target."""
     found = []
     for wanted in target.TARGETS.values():
-        compilers = [tools for _, tools in toolchain.survey(wanted) if isinstance(tools, toolchain.Toolchain)]
+        compilers = [tools for _, tools in toolchain.survey(wanted) if isinstance(tools, Toolchain)]
         reason = machines.available(wanted.cpu) if wanted.cpu is not None else toolchain.not_here(wanted)
         place = f"this machine ({platform.machine()})" if wanted.cpu is None else f"emulated {wanted.cpu} ({machines.name(wanted.cpu)})"
         with_ = f"{compilers[0].name} {compilers[0].version}" if compilers else "no compiler found; see labc doctor"
@@ -75,9 +63,9 @@ def survey() -> list[Tool]:
     found = []
     for wanted in target.TARGETS.values():
         for name, tools in toolchain.survey(wanted):
-            there = isinstance(tools, toolchain.Toolchain)
-            detail = tools.version if isinstance(tools, toolchain.Toolchain) else tools
-            found.append(Tool(name, there, detail, f"compiler for {wanted.name}", _COMPILERS.get(name, "")))
+            there = isinstance(tools, Toolchain)
+            detail = tools.version if isinstance(tools, Toolchain) else tools
+            found.append(Tool(name, there, detail, f"compiler for {wanted.name}", candidates.install(name)))
     for cpu, machine in (*remote.MACHINES.items(), ("atmega328p", remote.SIMAVR)):
         there = shutil.which(machine.program) is not None
         found.append(Tool(machine.program, there, "" if there else "not on PATH", f"emulator for {cpu}", f"apt install {machine.package}"))

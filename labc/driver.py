@@ -15,7 +15,9 @@ from labc import build as writer
 from labc import package as packages
 from labc import target as targets
 from labc.check import cost as costs
+from labc.compiling import shared_name
 from labc.errors import LabcError
+from labc.flags import Toolchain
 from labc.frontend import onnx as frontend
 from labc.ir.core import Graph
 from labc.ir.text import digest, text
@@ -66,7 +68,7 @@ def planned(compiled: Compiled, to: targets.Target, *, reuse: bool = True) -> pl
     )
 
 
-def write(made: plan.Plan, tools: toolchain.Toolchain, out: Path, progress: Progress = silent, *, measured: bool = False) -> Path:
+def write(made: plan.Plan, tools: Toolchain, out: Path, progress: Progress = silent, *, measured: bool = False) -> Path:
     """Emit and build a plan into `out`. `measured`: the manifest says what it costs on its chip (`measure`)."""
     progress("emitting C")
     tree = emit.emit(made)
@@ -75,7 +77,7 @@ def write(made: plan.Plan, tools: toolchain.Toolchain, out: Path, progress: Prog
     return writer.build(tree, _facts(made), made.target, tools, out, look)
 
 
-def measure(folder: Path, made: plan.Plan, tools: toolchain.Toolchain, progress: Progress = silent) -> dict[str, Any]:
+def measure(folder: Path, made: plan.Plan, tools: Toolchain, progress: Progress = silent) -> dict[str, Any]:
     """What the library in `folder` costs on its chip, linked and run in an emulator, as plain data; `reason` says why something is not
     known. Raises LabcError where that is more memory than there is: how much, and which layer to shrink."""
     progress(f"measuring on {made.target.cpu}")
@@ -91,7 +93,7 @@ def measure(folder: Path, made: plan.Plan, tools: toolchain.Toolchain, progress:
     return compiler | numbers | ({"reason": found.not_run} if found.not_run else {})
 
 
-def pack(made: plan.Plan, form: packages.Format, tools: toolchain.Toolchain | str, out: Path, progress: Progress = silent) -> Path:
+def pack(made: plan.Plan, form: packages.Format, tools: Toolchain | str, out: Path, progress: Progress = silent) -> Path:
     """Emit a plan as a package into `out`. `tools` compile the library that some formats hold, and what is measured for a chip;
     or they are the reason why there are none. Raises LabcError as `measure`."""
     contents = packages.Contents(made, emit.emit(made))
@@ -101,7 +103,7 @@ def pack(made: plan.Plan, form: packages.Format, tools: toolchain.Toolchain | st
             built = write(made, tools, Path(folder, "library"), progress, measured=made.target.cpu is not None)
             if form.compiled:
                 more["compiler"] = {"name": tools.name, "version": tools.version}
-                shared = built / "lib" / toolchain.shared_name(made.name)
+                shared = built / "lib" / shared_name(made.name)
                 contents = replace(contents, library_name=shared.name, library=shared.read_bytes())
             else:
                 more["measured"] = json.loads((built / writer.MANIFEST).read_text(encoding="utf-8"))["measured"]
@@ -175,7 +177,7 @@ def tools_for(
     flash: int | None = None,
     ram: int | None = None,
     cc: str | None = None,
-) -> tuple[targets.Target, toolchain.Toolchain]:
+) -> tuple[targets.Target, Toolchain]:
     """The target, or the one of that name, as this machine sees it, and the compiler for it: `cc` where named.
 
     The host's ISAs are those its processor has. Raises LabcError for a name or level that is not known, and (NOT_HERE) without a compiler.
@@ -222,7 +224,7 @@ def compile(
         if cc is not None and wanted.cpu is None and not form.needs_compiler(wanted):
             raise LabcError(f"--cc: package {form.name} holds sources and is made without a compiler; leave --cc out")
     compiled = front(path, name, progress)
-    tools: toolchain.Toolchain | str = "no compiler is needed"
+    tools: Toolchain | str = "no compiler is needed"
     try:
         if form is None or wanted.cpu is not None or form.needs_compiler(wanted):
             wanted, tools = tools_for(wanted, cc=cc)

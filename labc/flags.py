@@ -46,7 +46,16 @@ _ZIG_MACHINES = {
     "riscv32": "riscv32-freestanding-none",
     "riscv64": "riscv64-freestanding-none",
     "wasm32": "wasm32-freestanding-musl",
-    "mips": "mips-freestanding-eabi",
+    "big-endian": "mips-freestanding-eabi",
+}
+_CLANG_MACHINES = {
+    "cortex-m": "arm-none-eabi",
+    "aarch64": "aarch64-none-elf",
+    "armv7": "armv7a-none-eabi",
+    "riscv32": "riscv32-unknown-elf",
+    "riscv64": "riscv64-unknown-elf",
+    "wasm32": "wasm32-unknown-unknown",
+    "big-endian": "mips-none-elf",
 }
 _MIPS = ("-mno-abicalls", "-fno-pic", "-G0")  # functions are called from outside, without the registers that code for Linux expects
 # Of small chips, where size comes first.
@@ -93,7 +102,7 @@ def machine_flags(toolchain: Toolchain, target: Target) -> tuple[str, ...]:
         return () if target.machine is None else ("-march=x86-64",)  # compilers may be set up for more
     if target.cpu not in _CORES:
         raise LabcError(f"{target.name}: core {target.cpu!r} not known; known cores: {', '.join(_CORES)}")
-    zig_cpu, zig_fpu, gcc_fpu = _CORES[target.cpu]
+    zig_cpu, zig_fpu, _ = _CORES[target.cpu]
     hard = target.float_abi == "hard"
     if hard and zig_fpu is None:
         raise LabcError(f"{target.name}: {target.cpu} has no FPU; use the soft float ABI")
@@ -102,25 +111,39 @@ def machine_flags(toolchain: Toolchain, target: Target) -> tuple[str, ...]:
         raise LabcError(f"{target.name}: {target.cpu} is built for with the hard float ABI only; use that")
     if toolchain.family == "zig":  # its cores have no FPU until one is named
         machine = _ZIG_MACHINES.get(kind, "thumb-freestanding-eabihf" if hard else "thumb-freestanding-eabi")
-        more = {"mips": ("-msoft-float", *_MIPS), "riscv64": ("-mabi=lp64d", "-mcmodel=medany")}.get(kind, ())
+        more = {"big-endian": ("-msoft-float", *_MIPS), "riscv64": ("-mabi=lp64d", "-mcmodel=medany")}.get(kind, ())
         return ("-target", machine, f"-mcpu={zig_cpu}" + (f"+{zig_fpu}" if hard and zig_fpu else ""), *more)
+    if toolchain.family == "gcc":
+        return _processor_flags(target, clang=False)
+    # -meabi gnu: memory is copied and cleared by memcpy and memset, as GNU's compiler has it; its libgcc has no __aeabi_memcpy.
+    eabi = ("-meabi", "gnu") if kind in ("cortex-m", "armv7") else ()
+    return (f"--target={_CLANG_MACHINES[kind]}", *eabi, *_processor_flags(target, clang=True))
+
+
+def _processor_flags(target: Target, *, clang: bool) -> tuple[str, ...]:
+    """Flags for processor and ABI that gcc and clang share."""
+    kind, gcc_fpu = kind_of(target), _CORES[target.cpu or ""][2]
     match kind:
         case "aarch64":
             return (f"-mcpu={target.cpu}",)
         case "armv7":  # ARM code, no Thumb: what compilers for Linux are set up for differs
             return (f"-mcpu={target.cpu}", "-marm", "-mfloat-abi=hard", f"-mfpu={gcc_fpu}")
+        case "wasm32":
+            return (
+                "-mcpu=generic",
+                "-mmutable-globals",
+                *(("-msimd128",) if target.cpu == "wasm32-simd128" else ()),
+            )  # it exports its stack pointer
         case "riscv32" | "riscv64":
             abi = "ilp32" if kind == "riscv32" else "lp64d"
             return (f"-march={target.cpu}", f"-mabi={abi}", "-mcmodel=medany", "-msmall-data-limit=0")
         case "avr":
             return (f"-mmcu={target.cpu}",)
-        case "mips":
+        case "big-endian":
             return (f"-march={target.cpu}", "-EB", "-mabi=32", "-msoft-float", *_MIPS)
     cpu = _M55[target.float_abi] if target.cpu == "cortex-m55" else target.cpu
-    # -meabi gnu: memory is copied and cleared by memcpy and memset, as GNU's compiler has it; its libgcc has no __aeabi_memcpy.
-    triple = ("--target=arm-none-eabi", "-meabi", "gnu") if toolchain.family == "clang" else ()
-    fpu = () if gcc_fpu == "auto" and triple else (f"-mfpu={gcc_fpu}",)  # clang takes a Cortex-M55's from -mcpu alone
-    return (*triple, f"-mcpu={cpu}", "-mthumb", *(("-mfloat-abi=hard", *fpu) if hard else ("-mfloat-abi=soft",)))
+    fpu = () if gcc_fpu == "auto" and clang else (f"-mfpu={gcc_fpu}",)  # clang takes a Cortex-M55's from -mcpu alone
+    return (f"-mcpu={cpu}", "-mthumb", *(("-mfloat-abi=hard", *fpu) if target.float_abi == "hard" else ("-mfloat-abi=soft",)))
 
 
 def _zig_host(machine: str) -> str:

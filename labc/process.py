@@ -86,6 +86,8 @@ def _complaint(text: str, status: int) -> str:
     """The lines of a compiler's output that say what is wrong, five at most."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     told = [
-        line for line in lines if re.search(r"\berror\b|undefined|overflowed|defined nowhere|multiple definition|duplicate symbol", line)
+        line
+        for line in lines
+        if re.search(r"\berror\b|undefined|overflowed|truncated|defined nowhere|multiple definition|duplicate symbol", line)
     ] or lines
     return "\n  ".join(told[:5]) or f"the compiler ended with status {status} and said nothing"

@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from labc import decode, toolchain
+from labc.compiling import link_plugin
 from labc.decode import Block
 from labc.door import Door
 from labc.elf import read_elf
@@ -352,6 +353,6 @@ def _counter() -> Path | None:
     atexit.register(shutil.rmtree, out.parent, True)
     try:
         host = TARGETS["host"]
-        return toolchain.link_plugin(toolchain.find(host), host, folder("runtime") / "image" / "count_instructions.c", out)
+        return link_plugin(toolchain.find(host), host, folder("runtime") / "image" / "count_instructions.c", out)
     except LabcError:
         return None

@@ -62,7 +62,7 @@ TARGETS: dict[str, Target] = {
         Target("riscv64", "64-bit RISC-V, RV64GC", ("scalar",), "rv64gc", "hard", "little", 32, None, None),
         Target("wasm32", "WebAssembly with simd128", ("simd128", "scalar"), "wasm32-simd128", "hard", "little", 32, None, None),
         Target("avr", "8-bit AVR with a 16-bit int, ATmega328P", ("scalar",), "atmega328p", "soft", "little", 16, None, None),
-        Target("mips", "big-endian MIPS32, to test byte order", ("scalar",), "mips32r2", "soft", "big", 32, None, None),
+        Target("big-endian", "MIPS32, to test byte order", ("scalar",), "mips32r2", "soft", "big", 32, None, None),
         Target("x86-64", "any x86-64: uses up to AVX-512 if it is there", _X86, None, "native", "little", 32, None, None, _X86, "x86_64"),
     )
 }
@@ -88,8 +88,26 @@ CORES: dict[str, Core] = {
     "wasm32-simd128": Core("wasm32", ("hard",), ("simd128",)),
     "wasm32": Core("wasm32", ("hard",)),
     "atmega328p": Core("avr", ("soft",)),
-    "mips32r2": Core("mips", ("soft",)),
+    "mips32r2": Core("big-endian", ("soft",)),
 }
+
+
+# Processors whose byte order one target stands for.
+_BIG_ENDIAN = (
+    "mips",
+    "mips32",
+    "mips32r2",
+    "mips64",
+    "powerpc",
+    "powerpc64",
+    "ppc",
+    "ppc64",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "aarch64_be",
+    "armeb",
+)
 
 
 def with_core(target: Target, cpu: str | None = None, float_abi: str | None = None) -> Target:
@@ -138,7 +156,8 @@ def find(name: str) -> Target:
     """The target called `name`; LabcError names the nearest and all that are known."""
     if name in TARGETS:
         return TARGETS[name]
-    raise LabcError(f"target {name!r}: not known; {nearest(name, TARGETS)}known targets: {', '.join(TARGETS)}")
+    meant = "big-endian" if name in _BIG_ENDIAN else name
+    raise LabcError(f"target {name!r}: not known; {nearest(meant, TARGETS)}known targets: {', '.join(TARGETS)}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -20,6 +20,7 @@ from labc.check.referee import referee
 from labc.check.runners import ChipRunner, HostRunner, chip, count_layers, faulty
 from labc.driver import Compiled, front, planned, target_for, tools_for, write
 from labc.errors import BAD_INPUT, NOT_HERE, LabcError
+from labc.flags import Toolchain
 from labc.ir import machine, pointwise
 from labc.ir.core import Array, Graph
 from labc.ir.fused import Fused
@@ -140,7 +141,7 @@ def ready(path: Path | str, count: int, seed: int, inputs: Path | None, name: st
 def try_out(
     ready: Ready,
     made: plan.Plan,
-    tools: toolchain.Toolchain,
+    tools: Toolchain,
     where: str,
     *,
     timed: bool = False,
@@ -260,7 +261,7 @@ def dead_channels(graph: Graph) -> int:
     return dead
 
 
-def _runner(folder: Path, made: plan.Plan, tools: toolchain.Toolchain, work: Path) -> tuple[HostRunner | ChipRunner, dict[str, int]]:
+def _runner(folder: Path, made: plan.Plan, tools: Toolchain, work: Path) -> tuple[HostRunner | ChipRunner, dict[str, int]]:
     if made.target.cpu is None:
         return HostRunner(library.load(folder)), {}
     work.mkdir()
@@ -279,9 +280,7 @@ def _forced(runner: HostRunner | ChipRunner, made: plan.Plan, level: plan.Level)
     return True
 
 
-def _kept(
-    compiled: Compiled, made: plan.Plan, tools: toolchain.Toolchain, name: str, work: Path
-) -> tuple[HostRunner | ChipRunner, plan.Level]:
+def _kept(compiled: Compiled, made: plan.Plan, tools: Toolchain, name: str, work: Path) -> tuple[HostRunner | ChipRunner, plan.Level]:
     """A second library in which every value has its own place in the arena, using its level `name`; and that level."""
     kept = planned(compiled, made.target, reuse=False)
     runner, _ = _runner(write(kept, tools, work / f"kept-{name}"), kept, tools, work / f"kept-{name}-image")

@@ -7,9 +7,11 @@ from pathlib import Path
 import cffi
 import numpy as np
 
-from labc import driver, emit, toolchain
+from labc import driver, emit
 from labc.build import write
 from labc.check.samples import draw
+from labc.compiling import compile_objects, link_shared, shared_name
+from labc.flags import Toolchain
 from labc.plan.core import Plan
 from labc.target import TARGETS
 
@@ -35,7 +37,7 @@ def run_all(
     made: list[Plan],
     xs: list[np.ndarray],
     folder: Path,
-    tools: toolchain.Toolchain,
+    tools: Toolchain,
     extra: tuple[str, ...] = (),
     kept: Kept | None = None,
 ) -> list[np.ndarray]:
@@ -48,10 +50,10 @@ def run_all(
     done = (kept or Kept()).objects
     sources = {(path.name, path.read_bytes()): path for path in sorted((folder / "src").glob("*.c"))}
     new = [key for key in sources if key not in done]
-    compiled = toolchain.compile_objects(tools, HOST, [sources[key] for key in new], [folder / "include"], folder / "o", extra)
+    compiled = compile_objects(tools, HOST, [sources[key] for key in new], [folder / "include"], folder / "o", extra)
     done.update(zip(new, compiled, strict=True))
     objects = [done[key] for key in sources]
-    library = toolchain.link_shared(tools, HOST, objects, folder / toolchain.shared_name("all"))
+    library = link_shared(tools, HOST, objects, folder / shared_name("all"))
     ffi = cffi.FFI()
     for plan in made:
         ffi.cdef(f"int {plan.name}_run(const void *input, float *output, void *arena); int {plan.name}_self_test(void *arena);")

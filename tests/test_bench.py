@@ -11,10 +11,12 @@ import zoo
 
 from labc import bench, kernels, report, resources, toolchain, trial
 from labc.cli import main
+from labc.compiling import compile_objects
 from labc.errors import BAD_INPUT, LabcError
+from labc.flags import Toolchain, host_machine
 from labc.target import TARGETS
 
-HERE = toolchain.host_machine()
+HERE = host_machine()
 
 
 @pytest.fixture(autouse=True)
@@ -74,13 +76,11 @@ def test_every_kernel_of_this_machine_has_a_register_loop() -> None:
             assert f"labc_ceiling_{op.partition('_')[0]}_{isa}" in header
 
 
-@pytest.mark.parametrize(
-    "tool", [t for _, t in toolchain.survey(TARGETS["host"]) if isinstance(t, toolchain.Toolchain)], ids=lambda tool: tool.name
-)
-def test_the_loops_compile_without_a_warning(tool: toolchain.Toolchain, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tool", [t for _, t in toolchain.survey(TARGETS["host"]) if isinstance(t, Toolchain)], ids=lambda tool: tool.name)
+def test_the_loops_compile_without_a_warning(tool: Toolchain, tmp_path: Path) -> None:
     folder = resources.folder("runtime") / "bench"
     isas = [isa for isa, row in kernels.table().isas.items() if row.machine in ("any", HERE) and (folder / f"{isa}.c").is_file()]
-    toolchain.compile_objects(tool, TARGETS["host"], [folder / "timer.c", *(folder / f"{isa}.c" for isa in isas)], [], tmp_path)
+    compile_objects(tool, TARGETS["host"], [folder / "timer.c", *(folder / f"{isa}.c" for isa in isas)], [], tmp_path)
 
 
 def test_a_report_is_plain_data(digits_like: Path) -> None:

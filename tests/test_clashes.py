@@ -14,9 +14,11 @@ from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
 from labc import build, driver, emit, kernels, toolchain
+from labc.compiling import archive, compile_objects, link_program
 from labc.errors import LabcError
+from labc.flags import Toolchain
+from labc.image import image_files, link_image
 from labc.target import TARGETS, Target
-from labc.toolchain import Toolchain
 
 HOST = TARGETS["host"]
 TOOLS = [
@@ -47,8 +49,8 @@ def calling(name: str, function: str) -> str:
 def archived(target: Target, tool: Toolchain, library: Path, place: Path) -> Path:
     """The library's sources as an archive, by this compiler."""
     sources = sorted((library / "src").glob("*.c"))
-    objects = toolchain.compile_objects(tool, target, sources, [library / "include", library / "src"], place)
-    return toolchain.archive(tool, objects, place / "lib.a")
+    objects = compile_objects(tool, target, sources, [library / "include", library / "src"], place)
+    return archive(tool, objects, place / "lib.a")
 
 
 def linked(target: Target, tool: Toolchain, one: Path, two: Path, names: tuple[str, str], place: Path) -> Path:
@@ -56,14 +58,14 @@ def linked(target: Target, tool: Toolchain, one: Path, two: Path, names: tuple[s
     inputs = []
     for library, name, function in ((one, names[0], "first"), (two, names[1], "second")):
         (place / f"{function}.c").write_text(calling(name, function))
-        inputs += toolchain.compile_objects(tool, target, [place / f"{function}.c"], [library / "include"], place / function)
+        inputs += compile_objects(tool, target, [place / f"{function}.c"], [library / "include"], place / function)
     (place / "main.c").write_text("int first(void);\nint second(void);\nint main(void)\n{\n    return first() + second();\n}\n")
-    start, script = ([], None) if target.cpu is None else toolchain.image_files(target)
-    inputs += toolchain.compile_objects(tool, target, [place / "main.c", *start], [], place / "main")
+    start, script = ([], None) if target.cpu is None else image_files(target)
+    inputs += compile_objects(tool, target, [place / "main.c", *start], [], place / "main")
     inputs += [archived(target, tool, library, place / f"archive{i}") for i, library in enumerate((one, two))]
     if target.cpu is None:
-        return toolchain.link_program(tool, target, inputs, place / "program")
-    return toolchain.link_image(tool, target, inputs, script, place / "program", keep=["main"])
+        return link_program(tool, target, inputs, place / "program")
+    return link_image(tool, target, inputs, script, place / "program", keep=["main"])
 
 
 def loaded(path: Path) -> list[tuple[str, bytes]]:
@@ -95,10 +97,10 @@ def test_two_headers_of_one_name_do_not_compile(tmp_path: Path) -> None:
     for other, told in ((two, "two networks are called net: build one of them with another --name"), (one, None)):
         (tmp_path / "both.c").write_text(f'#include "{one}/include/net.h"\n#include "{other}/include/net.h"\nint f(void);\n')
         if told is None:
-            toolchain.compile_objects(tool, HOST, [tmp_path / "both.c"], [], tmp_path)
+            compile_objects(tool, HOST, [tmp_path / "both.c"], [], tmp_path)
             continue
         with pytest.raises(LabcError, match=told):
-            toolchain.compile_objects(tool, HOST, [tmp_path / "both.c"], [], tmp_path)
+            compile_objects(tool, HOST, [tmp_path / "both.c"], [], tmp_path)
 
 
 def of_another_version(library: Path, files: tuple[str, ...]) -> Path:
@@ -138,7 +140,7 @@ def test_the_symbols_cost_nothing(target: Target, tmp_path: Path) -> None:
                 text = path.read_text()
                 assert "#ifdef __ELF__" in text
                 path.write_text(text.replace("#ifdef __ELF__", "#ifdef NOWHERE"))
-        objects = toolchain.compile_objects(tool, target, sorted((library / "src").glob("*.c")), [library / "include"], tmp_path / name)
+        objects = compile_objects(tool, target, sorted((library / "src").glob("*.c")), [library / "include"], tmp_path / name)
         found.append([loaded(path) for path in objects])
     assert found[0] == found[1]
     assert sum(map(len, found[0])) > 5

@@ -17,7 +17,9 @@ from here import not_run_here
 from labc import board, cycles, decode, machines, remote, report, resources, toolchain, trial
 from labc import target as targets
 from labc.cli import main
+from labc.compiling import compile_objects
 from labc.errors import LabcError
+from labc.image import image_files, link_image
 
 CODE = """
 #include <stdint.h>
@@ -69,10 +71,10 @@ def loaded(code: str, cpu: str, keep: list[str], place: Path) -> machines.Core |
     if reason:
         not_run_here(f"cycles on {cpu}", reason)
         return None
-    sources, script = toolchain.image_files(where)
+    sources, script = image_files(where)
     (place / "code.c").write_text(code)
-    objects = toolchain.compile_objects(tools, where, [*sources, place / "code.c"], [], place, ["-Wno-unused-parameter"])
-    image = toolchain.link_image(tools, where, objects, script, place / "code.elf", keep=keep)
+    objects = compile_objects(tools, where, [*sources, place / "code.c"], [], place, ["-Wno-unused-parameter"])
+    image = link_image(tools, where, objects, script, place / "code.elf", keep=keep)
     return machines.load(image, cpu)
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from labc import elf, emulator, target, toolchain
+from labc.compiling import archive, compile_objects
 from labc.emulator import EmulatorFault, Image
 from labc.errors import BAD_INPUT, FAILED, NOT_HERE, LabcError
+from labc.image import image_files, link_image
 
 ARM = target.find("arm")
 VARIANTS = {
@@ -92,14 +94,14 @@ def build(compiler: str, variant: str, place: Path) -> Path:
         found = toolchain.find(where, compiler)
     except LabcError as error:
         pytest.skip(f"not run here: {error}")
-    sources, linker_script = toolchain.image_files(where)
+    sources, linker_script = image_files(where)
     code = place / "code.c"
     code.write_text(CODE)
-    start = toolchain.compile_objects(found, where, sources, [], place)
-    objects = toolchain.compile_objects(found, where, [code], [], place, ["-Wno-unused-parameter"])
-    library = toolchain.archive(found, objects, place / "libcode.a")
+    start = compile_objects(found, where, sources, [], place)
+    objects = compile_objects(found, where, [code], [], place, ["-Wno-unused-parameter"])
+    library = archive(found, objects, place / "libcode.a")
     keep = KEEP if variant == "m0" else [*KEEP, "it", "wide"]
-    return toolchain.link_image(found, where, [*start, library], linker_script, place / f"{compiler}-{variant}.elf", keep=keep)
+    return link_image(found, where, [*start, library], linker_script, place / f"{compiler}-{variant}.elf", keep=keep)
 
 
 @pytest.fixture(scope="module", params=[(c, v) for c in ("zig", "arm-none-eabi-gcc") for v in VARIANTS], ids="-".join)
@@ -435,13 +437,13 @@ def application(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         found = toolchain.find(where, compiler)
     except LabcError as error:
         pytest.skip(f"not run here: {error}")
-    sources, linker_script = toolchain.image_files(where)
+    sources, linker_script = image_files(where)
     (place / "code.c").write_text(
         A_CODE.replace("UDF", f'"{A_CORES[request.param]}"').replace("%0, %0", "%w0, %w0" if name == "aarch64" else "%0, %0")
     )
-    objects = toolchain.compile_objects(found, where, [*sources, place / "code.c"], [], place)
+    objects = compile_objects(found, where, [*sources, place / "code.c"], [], place)
     assert where.cpu
-    return toolchain.link_image(found, where, objects, linker_script, place / "image.elf", keep=A_KEEP), where.cpu
+    return link_image(found, where, objects, linker_script, place / "image.elf", keep=A_KEEP), where.cpu
 
 
 def test_application_cores_answer(application: tuple[Path, str]) -> None:

@@ -15,6 +15,7 @@ from here import NOT_RUN, not_run_here
 
 import labc
 from labc import toolchain
+from labc.compiling import compile_objects, link_program, shared_name
 from labc.errors import LabcError
 from labc.target import TARGETS
 
@@ -69,7 +70,7 @@ def test_every_function_is_called_by_its_declaration_alone(target: str, digits_l
     assert sorted(re.findall(r"\bnet_\w+(?=\()", " ".join(made))) == sorted(written)
     ffi = cffi.FFI()
     ffi.cdef("\n".join(made))
-    net = ffi.dlopen(str(out / "lib" / toolchain.shared_name("net")))
+    net = ffi.dlopen(str(out / "lib" / shared_name("net")))
     assert (net.net_abi_version(), net.net_input_size(), net.net_output_size()) == (manifest["abi"], 64, manifest["outputs"])
     assert (net.net_arena_bytes(), net.net_arena_align()) == (manifest["arena"]["bytes"], manifest["arena"]["align"])
     raw = ffi.new("uint8_t[]", net.net_arena_bytes() + net.net_arena_align())
@@ -128,8 +129,8 @@ def test_what_is_not_called_is_not_linked(digits_like: Path, tmp_path: Path) -> 
             f"int main(void) {{ return net_run(input, output, arena) + {call} * 0; }}\n"
         )
         tools = toolchain.find(HOST)
-        objects = toolchain.compile_objects(tools, HOST, [tmp_path / f"{name}.c"], [out / "include"], tmp_path / "o")
-        sizes[name] = toolchain.link_program(tools, HOST, [*objects, out / "lib" / "libnet.a"], tmp_path / name).read_bytes()
+        objects = compile_objects(tools, HOST, [tmp_path / f"{name}.c"], [out / "include"], tmp_path / "o")
+        sizes[name] = link_program(tools, HOST, [*objects, out / "lib" / "libnet.a"], tmp_path / name).read_bytes()
     for name, there in (("plain", False), ("asking", True)):
         assert b"net_run" in sizes[name]
         assert b"net_self_test" not in sizes[name]

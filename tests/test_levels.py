@@ -20,7 +20,9 @@ from labc import driver, emit, errors, kernels, reference, toolchain, trial
 from labc.build import write
 from labc.check.samples import draw
 from labc.cli import main
+from labc.compiling import compile_objects
 from labc.errors import LabcError
+from labc.flags import machine_flags
 from labc.target import TARGETS
 
 X86 = TARGETS["x86-64"]
@@ -101,9 +103,9 @@ def program(folder: Path, levels: dict[str, list[str] | None]) -> Path:
         labc.compile(path, "x86-64", out=folder / method, levels=levels[method])
     (folder / "main.c").write_text(PROGRAM)
     include = [folder / method / "include" for method in levels]
-    objects = toolchain.compile_objects(tools, X86, [folder / "main.c"], include, folder / "o")
+    objects = compile_objects(tools, X86, [folder / "main.c"], include, folder / "o")
     archives = [str(folder / method / "lib" / f"lib{method}.a") for method in levels]
-    static = ["-static", *toolchain.machine_flags(tools, X86)]
+    static = ["-static", *machine_flags(tools, X86)]
     subprocess.run([*tools.cc, *static, *map(str, objects), *archives, "-o", str(folder / "main")], check=True)
     return folder / "main"
 
@@ -244,7 +246,7 @@ def test_one_number_is_all_that_changes(digits_like: Path, tmp_path: Path) -> No
     """Writable memory of all objects: the level, one int (a table of addresses is writable only until the loader has filled it in)."""
     tools = toolchain.find(X86)
     write(tmp_path, emit.emit(driver.planned(driver.front(digits_like), X86)))
-    objects = toolchain.compile_objects(tools, X86, sorted((tmp_path / "src").glob("*.c")), [tmp_path / "include"], tmp_path / "o")
+    objects = compile_objects(tools, X86, sorted((tmp_path / "src").glob("*.c")), [tmp_path / "include"], tmp_path / "o")
     found = {}
     for path in objects:
         with path.open("rb") as file:

@@ -11,7 +11,8 @@ import pytest
 import zoo
 
 import labc
-from labc import library, toolchain
+from labc import library
+from labc.compiling import shared_name
 from labc.errors import NOT_HERE, LabcError
 
 
@@ -109,7 +110,7 @@ def test_a_library_that_was_changed(built: Path, tmp_path: Path) -> None:
 
     copy = tmp_path / "copy"
     shutil.copytree(built, copy)
-    binary = copy / "lib" / toolchain.shared_name("net")
+    binary = copy / "lib" / shared_name("net")
     binary.write_bytes(binary.read_bytes() + b"\0")
     with pytest.raises(LabcError, match="is not the file the manifest lists"):
         labc.load(copy)

@@ -16,6 +16,7 @@ from labc import driver, emit, emulator, reference, toolchain
 from labc.build import write
 from labc.check.referee import referee
 from labc.check.runners import chip
+from labc.compiling import compile_objects
 from labc.errors import LabcError
 from labc.target import TARGETS
 
@@ -67,7 +68,7 @@ def test_fast_math_is_refused(tmp_path: Path) -> None:
     made = driver.planned(driver.front(network(0, tmp_path)[0]), HOST)
     write(tmp_path, emit.emit(made))
     with pytest.raises(LabcError, match="without -ffast-math"):
-        toolchain.compile_objects(TOOLS, HOST, [tmp_path / "src" / f"{made.name}.c"], [tmp_path / "include"], tmp_path, ["-ffast-math"])
+        compile_objects(TOOLS, HOST, [tmp_path / "src" / f"{made.name}.c"], [tmp_path / "include"], tmp_path, ["-ffast-math"])
 
 
 ARM = TARGETS["arm"]

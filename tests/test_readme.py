@@ -11,6 +11,7 @@ import pytest
 
 from labc import toolchain
 from labc.cli import main
+from labc.flags import WARNINGS, machine_flags
 from labc.target import TARGETS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,7 +54,7 @@ def run_c() -> str:
     """What main.c prints, compiled with the README's command."""
     tools, host = toolchain.find(TARGETS["host"]), TARGETS["host"]
     (spelled,) = re.findall(r"^    cc (.*)$", README, re.MULTILINE)
-    command = [*tools.cc, *toolchain.machine_flags(tools, host), *toolchain.WARNINGS, "-std=c11", *spelled.split()]
+    command = [*tools.cc, *machine_flags(tools, host), *WARNINGS, "-std=c11", *spelled.split()]
     subprocess.run(command, check=True)
     return subprocess.run(["./main"], check=True, capture_output=True, text=True).stdout
 

@@ -14,12 +14,13 @@ from here import not_run_here
 
 import labc
 from labc import toolchain
+from labc.compiling import compile_objects
 from labc.errors import LabcError
 from labc.target import TARGETS, Target
 
 
 def compiled(target: Target, source: Path, include: Path, place: Path, *flags: str) -> None:
-    toolchain.compile_objects(toolchain.find(target), target, [source], [include], place, flags)
+    compile_objects(toolchain.find(target), target, [source], [include], place, flags)
 
 
 @pytest.mark.parametrize("package", [None, "single"])

@@ -1,4 +1,4 @@
-"""Compilers found, spelled, run and survived: the host's own, the zig wheel, arm-none-eabi-gcc where it is."""
+"""Compilers found, spelled, run and survived: the host's own, the zig wheel, clang and GNU's cross compilers where they are."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from labc import machines, target, toolchain, trial
 from labc import process as runner
-from labc import target, toolchain
+from labc.compiling import _zig_cache, archive, compile_objects, link_shared, shared_name
 from labc.errors import NOT_HERE, LabcError
-from labc.toolchain import Toolchain
+from labc.flags import Toolchain
+from labc.image import image_files, link_image
 
 HOST, ARM, A64, A32 = (target.find(name) for name in ("host", "arm", "aarch64", "armv7"))
 CROSS = [
@@ -29,8 +31,26 @@ CROSS = [
     (ARM, "clang"),
     (A64, "zig"),
     (A64, "aarch64-linux-gnu-gcc"),
+    (A64, "clang"),
     (A32, "zig"),
     (A32, "arm-linux-gnueabihf-gcc"),
+    (A32, "clang"),
+]
+THERE = shutil.which("clang")
+LINUX = [(where, name) for where, name in CROSS if where is not ARM]
+# The cores that clang makes code for, and the libgcc it takes where it has no compiler-rt: None where it needs neither.
+CLANG = [
+    ("aarch64", "cortex-a53", None),
+    ("aarch64", "cortex-a72", None),
+    ("armv7", "cortex-a7", "arm-linux-gnueabihf-gcc"),
+    ("riscv32", "rv32imac", "riscv64-unknown-elf-gcc"),
+    ("riscv32", "rv32imc", "riscv64-unknown-elf-gcc"),
+    ("riscv32", "rv32imac_zbb", "riscv64-unknown-elf-gcc"),
+    ("riscv64", "rv64gc", None),
+    ("riscv64", "rv64gc_zbb", None),
+    ("wasm32", "wasm32-simd128", None),
+    ("wasm32", "wasm32", None),
+    ("big-endian", "mips32r2", "mips-linux-gnu-gcc"),
 ]
 
 AFFINE = """
@@ -83,10 +103,8 @@ def test_host_library_computes_unfused(name: str, extra: tuple[str, ...], tmp_pa
     found = need(HOST, name)
     if extra and platform.machine() == "x86_64":
         extra = (*extra, "-mfma")
-    objects = toolchain.compile_objects(
-        found, HOST, [write(tmp_path / "affine.c", AFFINE)], [], tmp_path / "out", (*extra, "-ffp-contract=off")
-    )
-    library = ctypes.CDLL(str(toolchain.link_shared(found, HOST, objects, tmp_path / toolchain.shared_name("affine"))))
+    objects = compile_objects(found, HOST, [write(tmp_path / "affine.c", AFFINE)], [], tmp_path / "out", (*extra, "-ffp-contract=off"))
+    library = ctypes.CDLL(str(link_shared(found, HOST, objects, tmp_path / shared_name("affine"))))
     library.affine.restype, library.affine.argtypes = ctypes.c_float, [ctypes.c_float] * 3
     library.big.restype = ctypes.c_int64
     x = 1 + 2.0**-12  # x*x = 1 + 2^-11 + 2^-24 rounds to 1 + 2^-11; a fused product would keep the 2^-24
@@ -104,14 +122,14 @@ def test_same_bytes_from_any_folder(where: target.Target, name: str, tmp_path: P
             write(folder / "src" / "one.c", '#include "name.h"\nconst char *one(void);\nconst char *one(void) { return header_name(); }\n'),
             write(folder / "src" / "two.c", "const char *two(void);\nconst char *two(void) { return __FILE__; }\n"),
         ]
-        objects = toolchain.compile_objects(found, where, sources, [header.parent], folder / "build")
-        files = [*objects, toolchain.archive(found, objects, folder / "libname.a")]
+        objects = compile_objects(found, where, sources, [header.parent], folder / "build")
+        files = [*objects, archive(found, objects, folder / "libname.a")]
         if where is HOST:
-            files.append(toolchain.link_shared(found, where, objects, folder / "libname.so"))
+            files.append(link_shared(found, where, objects, folder / "libname.so"))
         else:
-            start, linker_script = toolchain.image_files(where)
-            objects += toolchain.compile_objects(found, where, start, [], folder / "build")
-            files.append(toolchain.link_image(found, where, objects, linker_script, folder / "name.elf", keep=["one", "two"]))
+            start, linker_script = image_files(where)
+            objects += compile_objects(found, where, start, [], folder / "build")
+            files.append(link_image(found, where, objects, linker_script, folder / "name.elf", keep=["one", "two"]))
         made.append([file.read_bytes() for file in files])
         assert str(tmp_path).encode() not in b"".join(made[-1])
         monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")  # no variable may change what comes out
@@ -125,12 +143,12 @@ def test_archive_is_replaced_and_keeps_two_of_a_name(tmp_path: Path) -> None:
     found = toolchain.find(HOST)
     a = write(tmp_path / "a" / "part.c", "int a(void);\nint a(void) { return 1; }\n")
     b = write(tmp_path / "b" / "part.c", "int b(void);\nint b(void) { return 2; }\n")
-    objects = toolchain.compile_objects(found, HOST, [a, b], [], tmp_path / "out")
+    objects = compile_objects(found, HOST, [a, b], [], tmp_path / "out")
     assert len({*objects}) == 2
     out = tmp_path / "libpart.a"
-    first = toolchain.archive(found, objects, out).read_bytes()
-    assert toolchain.archive(found, objects, out).read_bytes() == first
-    library = ctypes.CDLL(str(toolchain.link_shared(found, HOST, objects, tmp_path / "libpart.so")))
+    first = archive(found, objects, out).read_bytes()
+    assert archive(found, objects, out).read_bytes() == first
+    library = ctypes.CDLL(str(link_shared(found, HOST, objects, tmp_path / "libpart.so")))
     assert (library.a(), library.b()) == (1, 2)
 
 
@@ -150,7 +168,7 @@ def test_a_compile_error_names_the_file_and_shows_the_line(where: target.Target,
     found = need(where, name)
     good = write(tmp_path / "good.c", "int g(void);\nint g(void) { return 0; }\n")
     with pytest.raises(LabcError) as caught:
-        toolchain.compile_objects(found, where, [good, write(tmp_path / "broken.c", text)], [], tmp_path / "out")
+        compile_objects(found, where, [good, write(tmp_path / "broken.c", text)], [], tmp_path / "out")
     words = str(caught.value)
     assert words.startswith("broken.c: ")
     assert "broken.c:" in words.partition(": ")[2]
@@ -162,26 +180,26 @@ def test_a_compile_error_names_the_file_and_shows_the_line(where: target.Target,
 def test_an_undefined_symbol_fails_when_linking(name: str, tmp_path: Path) -> None:
     found = need(HOST, name)
     source = write(tmp_path / "half.c", "int missing_part(void);\nint f(void);\nint f(void) { return missing_part(); }\n")
-    objects = toolchain.compile_objects(found, HOST, [source], [], tmp_path)
+    objects = compile_objects(found, HOST, [source], [], tmp_path)
     with pytest.raises(LabcError, match=r"(?s)^libhalf\.so: .*missing_part"):
-        toolchain.link_shared(found, HOST, objects, tmp_path / "libhalf.so")
+        link_shared(found, HOST, objects, tmp_path / "libhalf.so")
 
 
 @pytest.mark.parametrize(("where", "name"), CROSS)
 def test_a_symbol_to_keep_that_is_missing_fails_when_linking(where: target.Target, name: str, tmp_path: Path) -> None:
     found = need(where, name)
-    sources, linker_script = toolchain.image_files(where)
-    objects = toolchain.compile_objects(found, where, sources, [], tmp_path)
+    sources, linker_script = image_files(where)
+    objects = compile_objects(found, where, sources, [], tmp_path)
     with pytest.raises(LabcError, match="bad_run: defined nowhere"):
-        toolchain.link_image(found, where, objects, linker_script, tmp_path / "x.elf", keep=["bad_run"])
+        link_image(found, where, objects, linker_script, tmp_path / "x.elf", keep=["bad_run"])
 
 
 def test_a_library_is_for_the_host_and_an_image_for_a_core(tmp_path: Path) -> None:
     found = toolchain.find(HOST)
     with pytest.raises(LabcError, match="link an image instead"):
-        toolchain.link_shared(found, ARM, [], tmp_path / "x.so")
+        link_shared(found, ARM, [], tmp_path / "x.so")
     with pytest.raises(LabcError, match="link a shared library"):
-        toolchain.link_image(found, HOST, [], tmp_path / "x.ld", tmp_path / "x.elf")
+        link_image(found, HOST, [], tmp_path / "x.ld", tmp_path / "x.elf")
 
 
 # Which compiler
@@ -190,8 +208,10 @@ def test_a_library_is_for_the_host_and_an_image_for_a_core(tmp_path: Path) -> No
 def test_survey_shows_every_candidate() -> None:
     assert [name for name, _ in toolchain.survey(HOST)] == ["cc", "gcc", "clang", "zig"]
     assert [name for name, _ in toolchain.survey(ARM)] == ["arm-none-eabi-gcc", "clang", "zig"]
-    assert [name for name, _ in toolchain.survey(A64)] == ["aarch64-linux-gnu-gcc", "zig"]
-    assert [name for name, _ in toolchain.survey(A32)] == ["arm-linux-gnueabihf-gcc", "zig"]
+    assert [name for name, _ in toolchain.survey(A64)] == ["clang", "aarch64-linux-gnu-gcc", "zig"]
+    assert [name for name, _ in toolchain.survey(A32)] == ["clang", "arm-linux-gnueabihf-gcc", "zig"]
+    assert [name for name, _ in toolchain.survey(target.find("wasm32"))] == ["clang", "zig"]
+    assert [name for name, _ in toolchain.survey(target.find("avr"))] == ["avr-gcc"]
     for _, found in [*toolchain.survey(HOST), *toolchain.survey(ARM)]:
         assert isinstance(found, str) or found.version[0].isdigit()
 
@@ -259,7 +279,7 @@ def test_a_compiler_that_is_too_old_says_what_to_install(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("linker", "said"), [("ld.lld", "ld.lld, is not there .*apt install lld"), ("/bin/ls", "no compiler-rt for cortex-m4")]
+    ("linker", "said"), [("ld.lld", "ld.lld, is not there .*apt install lld"), ("/bin/ls", "no compiler-rt for cortex-m4, nor is")]
 )
 def test_clang_for_a_cortex_m_needs_a_linker_and_a_library(linker: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = f"""
@@ -277,6 +297,77 @@ def test_clang_for_a_cortex_m_needs_a_linker_and_a_library(linker: str, said: st
     assert re.search(said, found)
 
 
+@pytest.mark.parametrize(("name", "cpu", "libgcc"), CLANG, ids=[cpu for _, cpu, _ in CLANG])
+def test_clang_makes_what_the_emulator_finds_equal(name: str, cpu: str, libgcc: str | None, digits_like: Path) -> None:
+    need(target.with_core(target.find(name), cpu), "clang")
+    if reason := machines.available(cpu):
+        pytest.skip(f"not run here: {reason}")
+    checked = trial.check(digits_like, name, cpu=cpu, cc="clang", sample_count=5)
+    assert checked.compiler.startswith("clang ")
+    library = [verdict for verdict in checked.verdicts if verdict.what.startswith("library")]
+    assert [verdict.status for verdict in library] == ["passed"] * 3
+
+
+def clang_that(answers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine's clang, alone on PATH, but for what the cases in `answers` say of its arguments."""
+    if THERE is None:
+        pytest.skip("not run here: clang is not on PATH")
+    script(tmp_path / "clang", f'case "$*" in\n{answers}\nesac\nexec {THERE} "$@"\n')
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "ziglang", None)
+
+
+@pytest.mark.parametrize(("name", "linker"), [("aarch64", "ld.lld"), ("riscv64", "ld.lld"), ("wasm32", "wasm-ld")])
+def test_a_clang_without_its_linker_says_so(name: str, linker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clang_that(f"-print-prog-name={linker}) echo {linker}; exit;;", tmp_path, monkeypatch)
+    said = rf"clang: its linker, {linker}, is not there \(Debian, Ubuntu: apt install lld\)"
+    with pytest.raises(LabcError, match=said) as caught:
+        toolchain.find(target.find(name))
+    assert caught.value.code == NOT_HERE
+
+
+@pytest.mark.parametrize(("name", "cpu", "libgcc"), CLANG, ids=[cpu for _, cpu, _ in CLANG])
+def test_a_clang_without_a_support_library(
+    name: str, cpu: str, libgcc: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where floats or wide products are functions of it, that is the reason; elsewhere clang needs none."""
+    where = target.with_core(target.find(name), cpu)
+    clang_that("*-print-libgcc-file-name*) echo libgcc.a; exit;;", tmp_path, monkeypatch)
+    if libgcc is None:
+        assert toolchain.find(where).family == "clang"
+        return
+    remedy = f"nor is {libgcc} there, .*apt install gcc-{libgcc.removesuffix('-gcc')}"
+    said = "nor a libgcc without an FPU" if name == "big-endian" else remedy
+    with pytest.raises(LabcError, match=rf"clang: it has no compiler-rt for {cpu}, {said}.*: undefined symbol") as caught:
+        toolchain.find(where)
+    assert caught.value.code == NOT_HERE
+    # Its own compiler-rt comes first, and is believed: a file that is no library is what the linker complains of.
+    write(tmp_path / "libgcc.a", "no library")
+    clang_that(f"*-print-libgcc-file-name*) echo {tmp_path}/libgcc.a; exit;;", tmp_path / "other", monkeypatch)
+    with pytest.raises(LabcError, match=r"clang: trial\.elf: .*libgcc\.a"):
+        toolchain.find(where)
+
+
+def test_a_clang_too_old_for_a_core_fails_its_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As clang 13 answers."""
+    clang_that("*zbb*) echo \"error: invalid arch name, requires '-menable-experimental-extensions'\"; exit 1;;", tmp_path, monkeypatch)
+    riscv = target.find("riscv64")
+    assert toolchain.find(riscv).family == "clang"
+    with pytest.raises(LabcError, match=r"clang: trial\.c: error: invalid arch name"):
+        toolchain.find(target.with_core(riscv, "rv64gc_zbb"))
+
+
+def test_a_libgcc_for_another_abi_is_not_taken() -> None:
+    """Debian's for MIPS has floats in FPU registers: GNU's linker only warns, and what it makes stops."""
+    where = target.find("big-endian")
+    if shutil.which("mips-linux-gnu-gcc") is None:
+        pytest.skip("not run here: mips-linux-gnu-gcc is not on PATH")
+    found = dict(toolchain.survey(where))
+    assert "relocation" in str(found["mips-linux-gnu-gcc"])
+    assert "the libgcc of mips-linux-gnu-gcc will not do" in str(found["clang"])
+    assert isinstance(found["zig"], Toolchain)
+
+
 def test_force_takes_that_one_or_none(tmp_path: Path) -> None:
     with pytest.raises(LabcError, match=r"\); did you mean 'arm-none-eabi-gcc'\? name another compiler"):
         toolchain.find(ARM, "arm-none-eabi-gc")
@@ -286,8 +377,13 @@ def test_force_takes_that_one_or_none(tmp_path: Path) -> None:
     with pytest.raises(LabcError, match="no-such-cc: not on PATH") as caught:
         toolchain.find(HOST, "no-such-cc")
     assert caught.value.code == NOT_HERE
-    with pytest.raises(LabcError, match=r"gcc: compiles for .*, not for cortex-m4"):
-        toolchain.find(ARM, "gcc")
+    assert need(A64, "clang").family == "clang"
+    assert need(A64, "aarch64-linux-gnu-gcc").family == "gcc"
+    with pytest.raises(LabcError, match=r"clang: .* from avr-gcc; take that .*apt install gcc-avr avr-libc"):
+        toolchain.find(target.find("avr"), "clang")
+    for where in (ARM, target.find("wasm32")):
+        with pytest.raises(LabcError, match=rf"gcc: compiles for .*, not for {where.cpu}"):
+            toolchain.find(where, "gcc")
     if platform.machine() == "x86_64":
         with pytest.raises(LabcError, match=r"gcc: compiles for .*, not for cortex-a53"):
             toolchain.find(A64, "gcc")
@@ -303,7 +399,7 @@ def test_a_file_that_does_not_start(tmp_path: Path) -> None:
 # A program for Linux, on a second opinion
 
 
-@pytest.mark.parametrize(("where", "name"), CROSS[3:])
+@pytest.mark.parametrize(("where", "name"), LINUX)
 def test_a_linux_program_takes_the_library(where: target.Target, name: str, tmp_path: Path) -> None:
     """What labc builds links into a program for Linux, and into one that is loaded anywhere, the default of most systems."""
     gcc, qemu, leave = {
@@ -316,8 +412,8 @@ def test_a_linux_program_takes_the_library(where: target.Target, name: str, tmp_
     declared = "extern const int labc_constants[3];\n"
     part = write(tmp_path / "part.c", f"{declared}int part(int i);\nint part(int i) {{ return labc_constants[i]; }}\n")
     data = write(tmp_path / "data.c", f"{declared}const int labc_constants[3] = {{40, 41, 42}};\n")
-    objects = toolchain.compile_objects(found, where, [part, data], [], tmp_path / "o")
-    library = toolchain.archive(found, objects, tmp_path / "libpart.a")
+    objects = compile_objects(found, where, [part, data], [], tmp_path / "o")
+    library = archive(found, objects, tmp_path / "libpart.a")
     call = "int c = part(2);"
     main = f'int part(int i);\nvoid _start(void) {{ {call} {leave} __asm__ volatile("svc #0" : : "r"(r), "r"(n)); }}\n'
     for how, kind in (("-static", 2), ("-pie", 3)):  # ET_EXEC, ET_DYN
@@ -346,7 +442,7 @@ def test_a_hanging_compiler_is_stopped_with_its_children(tmp_path: Path, monkeyp
     source = write(tmp_path / "f.c", "")
     began = time.monotonic()
     with pytest.raises(LabcError, match=r"f\.c: slow-cc did not end within 0\.5 s"):
-        toolchain.compile_objects(slow(tmp_path), HOST, [source, source, source], [], tmp_path)
+        compile_objects(slow(tmp_path), HOST, [source, source, source], [], tmp_path)
     assert time.monotonic() - began < 5
     assert gone([int(pid) for pid in (tmp_path / "pids").read_text().split()])
 
@@ -356,9 +452,11 @@ def test_ctrl_c_stops_the_compilers(tmp_path: Path) -> None:
     found = slow(tmp_path)
     code = f"""
     from pathlib import Path
-    from labc import target, toolchain
-    found = toolchain.{found!r}
-    toolchain.compile_objects(found, target.find("host"), [Path("a.c"), Path("b.c")], [], Path("out"))
+    from labc import target
+    from labc.compiling import compile_objects
+    from labc.flags import Toolchain
+    found = {found!r}
+    compile_objects(found, target.find("host"), [Path("a.c"), Path("b.c")], [], Path("out"))
     """
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     # A background job is started with SIGINT ignored and hands that on; Python then has no KeyboardInterrupt.
@@ -390,17 +488,17 @@ def test_no_home_that_can_be_written(home: str, tmp_path: Path, monkeypatch: pyt
     if not home:
         monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    toolchain.compile_objects(found, ARM, [write(tmp_path / "affine.c", AFFINE)], [], tmp_path / "out")
+    compile_objects(found, ARM, [write(tmp_path / "affine.c", AFFINE)], [], tmp_path / "out")
     left = [path.name for path in tmp_path.iterdir() if path.name.startswith("labc")]
     assert left == [f"labc-zig-{os.getuid()}"]  # kept for the next time; nothing else is
 
 
 def test_the_cache_is_where_the_user_has_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert toolchain._zig_cache() == tmp_path / "labc" / "zig"
+    assert _zig_cache() == tmp_path / "labc" / "zig"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert toolchain._zig_cache() == tmp_path / ".cache" / "labc" / "zig"
+    assert _zig_cache() == tmp_path / ".cache" / "labc" / "zig"
 
 
 def test_a_temporary_cache_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -409,7 +507,7 @@ def test_a_temporary_cache_of_somebody_else_is_refused(tmp_path: Path, monkeypat
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / f"labc-zig-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(LabcError, match="somebody else"):
-        toolchain._zig_cache()
+        _zig_cache()
 
 
 # The start-up code, on a second opinion
@@ -426,7 +524,7 @@ def test_an_image_starts_on_qemu(name: str, cpu: str, float_abi: str, machine: s
     qemu = shutil.which("qemu-system-arm")
     if qemu is None:
         pytest.skip("not run here: qemu-system-arm is not on PATH")
-    sources, linker_script = toolchain.image_files(variant)
+    sources, linker_script = image_files(variant)
     if machine == "microbit":
         linker_script = write(tmp_path / "microbit.ld", linker_script.read_text().replace("LENGTH = 4M", "LENGTH = 16K"))
     main = """
@@ -445,8 +543,8 @@ def test_an_image_starts_on_qemu(name: str, cpu: str, float_abi: str, machine: s
     }
     """
     for bad, status in (("0", 41), ("1", 243)):  # 243: 240 and the number of HardFault
-        objects = toolchain.compile_objects(found, variant, [write(tmp_path / "main.c", main), *sources], [], tmp_path, [f"-DBAD={bad}"])
-        elf = toolchain.link_image(found, variant, objects, linker_script, tmp_path / "main.elf")
+        objects = compile_objects(found, variant, [write(tmp_path / "main.c", main), *sources], [], tmp_path, [f"-DBAD={bad}"])
+        elf = link_image(found, variant, objects, linker_script, tmp_path / "main.elf")
         command = [
             qemu,
             "-M",

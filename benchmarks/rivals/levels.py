@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labc import target, toolchain
+from labc.flags import Toolchain
 from labc.process import run
 
 HERE = Path(__file__).parent
@@ -61,7 +62,7 @@ def prepare(name: str, build: Path) -> Level:
     return Level(name, environment, left, "hidden by CPUID faulting, proved by a probe")
 
 
-def _compile(tools: toolchain.Toolchain, flags: Sequence[str], source: str, out: Path) -> None:
+def _compile(tools: Toolchain, flags: Sequence[str], source: str, out: Path) -> None:
     run([(source, [*tools.cc, "-std=c11", *flags, str(HERE / source), "-o", str(out)])], dict(os.environ))
 
 

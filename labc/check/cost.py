@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from labc import cycles, machines, toolchain
+from labc import cycles, machines
 from labc.check import Verdict
 from labc.check.runners import ChipRunner, images
 from labc.errors import NOT_HERE, LabcError
+from labc.flags import Toolchain
 from labc.ir.core import Array
 from labc.plan import Plan, largest
 
@@ -69,7 +70,7 @@ def run(runner: ChipRunner, x: Array, sections: dict[str, int]) -> ChipCost:
     )
 
 
-def measure(folder: Path, made: Plan, tools: toolchain.Toolchain, work: Path) -> ChipCost | str:
+def measure(folder: Path, made: Plan, tools: Toolchain, work: Path) -> ChipCost | str:
     """The library in `folder`, linked in the folder `work` and run on the first golden vector; or why its image cannot be read here.
 
     It is not run where it does not fit its target, where there is no emulator, or where that takes too long. Raises EmulatorFault where

@@ -15,11 +15,12 @@ from labc import kernels as tables
 from labc import machines as places
 from labc import target as targets
 from labc.check import Status, Verdict, pieces
+from labc.compiling import compile_objects, link_program, run_program
 from labc.errors import LabcError
-from labc.flags import kind_of
+from labc.flags import Toolchain, host_machine, kind_of
+from labc.image import image_files, link_image
 from labc.resources import folder
 from labc.target import CORES, TARGETS, Target
-from labc.toolchain import Toolchain
 
 Tick = Callable[[int], None]
 
@@ -33,7 +34,7 @@ _READ = ("output_text", "output_used")
 _GIVEN = ("blocks", "block_bytes")
 # How kernels.def calls the machine of each kind of target, or of a core; of others only plain C is checked.
 _MACHINES = {
-    "host": toolchain.host_machine(),
+    "host": host_machine(),
     "x86-64": "x86_64",
     "cortex-m": "arm",
     "aarch64": "aarch64",
@@ -128,12 +129,12 @@ def machines(target: str | None = None) -> tuple[Machine, ...]:
     found += [emulated(f"cortex-{core}", targets.with_core(arm, core)) for core in ("m0", "m3", "m4", "m7", "m33", "m55")]
     found += [emulated(name, TARGETS[name]) for name in ("aarch64", "armv7", "riscv32", "riscv64")]
     found += [emulated(core, targets.with_core(TARGETS["wasm32"], core)) for core in wasm.CPUS]
-    found += [emulated(name, TARGETS[name]) for name in ("avr", "mips")]
+    found += [emulated(name, TARGETS[name]) for name in ("avr", "big-endian")]
     zbb = (("riscv32", "rv32imac_zbb"), ("riscv64", "rv64gc_zbb"))
     found += [emulated(f"{name}-zbb", targets.with_core(TARGETS[name], core)) for name, core in zbb]
     if target is not None:
         return tuple(machine for machine in found if machine.target.name == targets.find(target).name)
-    covered = toolchain.host_machine() == "x86_64"
+    covered = host_machine() == "x86_64"
     return tuple(machine for machine in found if machine.name != "avr" and not (covered and machine.name == "x86-64"))
 
 
@@ -180,20 +181,20 @@ def program(machine: Machine, tools: Toolchain, out: Path, *, fence: bool = True
     check_folder = folder("runtime") / "check"
     memory = "fence_mmap" if fence and sys.platform != "win32" else "fence_none"
     sources = [*machine.sources, check_folder / f"{memory}.c", check_folder / "host_main.c"]
-    objects = toolchain.compile_objects(tools, machine.target, sources, [], out / "objects", flags)
-    return toolchain.link_program(tools, machine.target, objects, out / "kernel-check", flags)
+    objects = compile_objects(tools, machine.target, sources, [], out / "objects", flags)
+    return link_program(tools, machine.target, objects, out / "kernel-check", flags)
 
 
 def image(machine: Machine, tools: Toolchain, out: Path) -> Path:
     """The check as an image for an emulated core; whoever runs it gives it its memory."""
     check_folder = folder("runtime") / "check"
-    start, script = toolchain.image_files(machine.target)
+    start, script = image_files(machine.target)
     fence = "fence_given" if machine.block_bytes else "fence_none"
     sources = [*machine.sources, check_folder / f"{fence}.c", check_folder / "memory_main.c"]
-    objects = toolchain.compile_objects(tools, machine.target, start, [], out / "start")
-    objects += toolchain.compile_objects(tools, machine.target, sources, [], out / "objects")
+    objects = compile_objects(tools, machine.target, start, [], out / "start")
+    objects += compile_objects(tools, machine.target, sources, [], out / "objects")
     keep = [f"labc_check_{name}" for name in (*_CALLED, *_READ, *(_GIVEN if machine.block_bytes else ()))]
-    return toolchain.link_image(tools, machine.target, objects, script, out / "kernel-check.elf", keep=keep)
+    return link_image(tools, machine.target, objects, script, out / "kernel-check.elf", keep=keep)
 
 
 def read_tap(text: str, rows: Sequence[str] | None = None) -> list[Verdict]:
@@ -224,7 +225,7 @@ def read_tap(text: str, rows: Sequence[str] | None = None) -> list[Verdict]:
 
 
 def _on_host(path: Path, rows: Sequence[str], seed: int) -> tuple[list[Verdict], list[Verdict]]:
-    kernels, faults = (toolchain.run_program([str(path), *words, str(seed)], fine=(0, 1)) for words in ((), ("--faults",)))
+    kernels, faults = (run_program([str(path), *words, str(seed)], fine=(0, 1)) for words in ((), ("--faults",)))
     return read_tap(kernels, rows), read_tap(faults)
 
 

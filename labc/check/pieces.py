@@ -9,12 +9,14 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from labc import remote, toolchain
+from labc import remote
 from labc.check import Verdict
+from labc.compiling import compile_objects
 from labc.emulator import EmulatorFault
+from labc.flags import Toolchain
+from labc.image import image_files, link_image
 from labc.resources import folder
 from labc.target import Target
-from labc.toolchain import Toolchain
 
 QEMU_SECONDS, SECONDS = 60.0, 300.0  # for one kernel or fault in QEMU, where the slowest takes 6 s, and in simavr
 # Texts are short, cases share what memory there is; and constants, which the check makes as it goes, are read from RAM.
@@ -52,19 +54,19 @@ class Pieces:
 
     def __init__(self, sources: list[Path], target: Target, tools: Toolchain, work: Path) -> None:
         check = folder("runtime") / "check"
-        start, self._script = toolchain.image_files(target)
+        start, self._script = image_files(target)
         self._target, self._tools, self._work, self._each = target, tools, work, [check / "check_kernels.c", check / "faults.c"]
         kernels = [*start, *(s for s in sources if s.parent != check)]
         shared = [*(s for s in sources if s.parent == check and s not in self._each), check / "pool.c", check / "piece_main.c"]
-        self._shared = toolchain.compile_objects(tools, target, kernels, [], work / "kernels", _FLAGS)
-        self._shared += toolchain.compile_objects(tools, target, shared, [], work / "shared", [*_FLAGS, *_SHALLOW])
+        self._shared = compile_objects(tools, target, kernels, [], work / "kernels", _FLAGS)
+        self._shared += compile_objects(tools, target, shared, [], work / "shared", [*_FLAGS, *_SHALLOW])
 
     def image(self, number: int, entry: str) -> Path:
         """The image of kernel or fault `number`, which the function `entry` runs."""
         out = self._work / f"{entry}-{number}"
         flags = [*_FLAGS, *_SHALLOW, f"-DLABC_CHECK_NUMBER={number}"]
-        own = toolchain.compile_objects(self._tools, self._target, self._each, [], out, flags)
-        return toolchain.link_image(
+        own = compile_objects(self._tools, self._target, self._each, [], out, flags)
+        return link_image(
             self._tools, self._target, [*own, *self._shared], self._script, out / "piece.elf", keep=[f"labc_check_piece_{entry}"]
         )
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from labc import cycles, elf, emulator, machines, toolchain, wasm
+from labc import cycles, elf, emulator, machines, wasm
+from labc.compiling import compile_objects
 from labc.errors import LabcError
+from labc.flags import Toolchain
 from labc.ir.core import Array
 from labc.library import Library
 from labc.linked import link
@@ -90,7 +92,7 @@ class ChipRunner:
             raise emulator.EmulatorFault(f"{self.name}_run", 0, "its caller", f"it returned error {code}")
 
 
-def images(folder: Path, made: Plan, tools: toolchain.Toolchain, work: Path) -> tuple[Path, dict[str, int]]:
+def images(folder: Path, made: Plan, tools: Toolchain, work: Path) -> tuple[Path, dict[str, int]]:
     """An image of all functions of the library in `folder`, linked in the folder `work`, and the ELF sections of one of `run` and `predict`
     only, with the bytes that the self-test adds to it. Raises LabcError (NOT_HERE) where images cannot be read."""
     run, self_test = (f"{made.name}_run", f"{made.name}_predict"), f"{made.name}_self_test"
@@ -101,14 +103,14 @@ def images(folder: Path, made: Plan, tools: toolchain.Toolchain, work: Path) -> 
     return whole, sections | {"self_test": measure(whole)["flash"] - sections["flash"]}
 
 
-def chip(folder: Path, made: Plan, tools: toolchain.Toolchain, work: Path) -> tuple[ChipRunner, dict[str, int]]:
+def chip(folder: Path, made: Plan, tools: Toolchain, work: Path) -> tuple[ChipRunner, dict[str, int]]:
     """The library in `folder` on its emulated core, and the sections of its image."""
     whole, sections = images(folder, made, tools, work)
     return ChipRunner(machines.load(whole, made.target.cpu or ""), made), sections
 
 
 def count_layers(
-    folder: Path, made: Plan, tools: toolchain.Toolchain, source: Path, x: Array
+    folder: Path, made: Plan, tools: Toolchain, source: Path, x: Array
 ) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, float, float], ...]]:
     """Executed instructions, and least and most cycles, of each step of one inference on `x` [size], in order, by the functions
     labc_step_K of `source`; none where the emulator cannot count, or there is no estimate."""
@@ -121,7 +123,7 @@ def count_layers(
     )
 
 
-def faulty(fault: machines.EmulatorFault, folder: Path, made: Plan, tools: toolchain.Toolchain, source: Path, x: Array) -> LabcError:
+def faulty(fault: machines.EmulatorFault, folder: Path, made: Plan, tools: Toolchain, source: Path, x: Array) -> LabcError:
     """The error to tell of a `fault` in an inference on `x` [size]: with the layer whose function labc_step_K of `source` stops too."""
     image, calls, pointers = _steps(folder, made, tools, source, x)
     for layer, name in calls:
@@ -136,12 +138,12 @@ def faulty(fault: machines.EmulatorFault, folder: Path, made: Plan, tools: toolc
 
 
 def _steps(
-    folder: Path, made: Plan, tools: toolchain.Toolchain, source: Path, x: Array
+    folder: Path, made: Plan, tools: Toolchain, source: Path, x: Array
 ) -> tuple[machines.Core, list[tuple[str, str]], tuple[int, int, int]]:
     """The steps of one inference on `x` [size] as functions of `source` on the network's core: the layer and the function of each, and the
     pointers that they take."""
     work, steps = source.parent, made.levels[0].steps[:-1]
-    objects = toolchain.compile_objects(tools, made.target, [source], [folder / "src", folder / "include"], work / "steps-objects")
+    objects = compile_objects(tools, made.target, [source], [folder / "src", folder / "include"], work / "steps-objects")
     calls = [(step.layer, f"labc_step_{k}") for k, step in enumerate(steps)]
     elf_file = link(folder, made.name, made.target, tools, [name for _, name in calls], work / "steps.elf", objects)
     image = machines.load(elf_file, made.target.cpu or "")

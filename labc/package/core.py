@@ -11,26 +11,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from labc import __version__, emit, flags, kernels, resources
+from labc import __version__, candidates, emit, flags, kernels, resources
 from labc.errors import LabcError
 from labc.plan.core import C_TYPES, Plan
 from labc.target import Target
 
 Files = dict[str, str | bytes]
 
-# The compiler that a package's Makefile takes unless told otherwise; its ar has the same prefix.
-_COMPILERS = {
-    "host": "cc",
-    "x86-64": "cc",
-    "cortex-m": "arm-none-eabi-gcc",
-    "aarch64": "aarch64-linux-gnu-gcc",
-    "armv7": "arm-linux-gnueabihf-gcc",
-    "riscv32": "riscv64-unknown-elf-gcc",
-    "riscv64": "riscv64-linux-gnu-gcc",
-    "wasm32": "zig cc",
-    "avr": "avr-gcc",
-    "mips": "mips-linux-gnu-gcc",
-}
+# The compiler that a package's Makefile takes unless told otherwise, where there is no cross compiler of GNU's to take.
+_COMPILERS = {"host": "cc", "x86-64": "cc", "wasm32": "zig cc"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +54,8 @@ class Contents:
     @property
     def values(self) -> dict[str, Any]:
         """What every template of a package may name."""
-        cc = _COMPILERS[flags.kind_of(self.plan.target)]
+        kind = flags.kind_of(self.plan.target)
+        cc = _COMPILERS.get(kind) or candidates.gnu(kind)[0]
         isas = [kernels.table().isas[isa] for isa in self.plan.isas]
         return {
             "plan": self.plan,

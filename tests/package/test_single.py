@@ -16,6 +16,7 @@ from here import not_run_here
 import labc
 from labc import driver, package, toolchain
 from labc.check import runners
+from labc.compiling import archive, compile_objects
 from labc.errors import NOT_HERE, LabcError
 from labc.target import TARGETS
 
@@ -66,7 +67,7 @@ def test_it_compiles_for_firmware(target: str, tmp_path: Path) -> None:
     for path in models(tmp_path):
         out = labc.compile(path, target, out=tmp_path / f"{path.stem}-single", package="single")
         assert "compile src/" not in (out / f"{path.stem}.h").read_text()  # there are no such files
-        toolchain.compile_objects(survey[0], TARGETS[target], [out / f"{path.stem}.c"], [out], tmp_path / "objects")
+        compile_objects(survey[0], TARGETS[target], [out / f"{path.stem}.c"], [out], tmp_path / "objects")
         if target == "arm" and shutil.which("clang"):  # which, unlike gcc, warns of inline functions that nobody calls
             thumb = ["clang", "--target=thumbv7em-none-eabihf", "-mcpu=cortex-m4", "-ffreestanding", "-fsyntax-only"]
             compile_with(thumb, out, f"{path.stem}.c")
@@ -80,9 +81,9 @@ def test_it_answers_right_in_an_emulator(target: str, cpu: str | None, tmp_path:
         for path in models(tmp_path)[: 1 if target == "avr" else None]:  # of the others inputs and vectors do not fit its 2 KB
             made = driver.planned(driver.front(path), package.suited(package.FORMATS["single"], wanted))
             out = labc.compile(path, target, cpu=cpu, out=tmp_path / path.stem / "single", package="single")
-            objects = toolchain.compile_objects(tools, wanted, [out / f"{path.stem}.c"], [out], tmp_path / "objects")
+            objects = compile_objects(tools, wanted, [out / f"{path.stem}.c"], [out], tmp_path / "objects")
             (tmp_path / path.stem / "lib").mkdir()
-            toolchain.archive(tools, objects, tmp_path / path.stem / "lib" / f"lib{path.stem}.a")
+            archive(tools, objects, tmp_path / path.stem / "lib" / f"lib{path.stem}.a")
             chip, _ = runners.chip(tmp_path / path.stem, made, tools, tmp_path)
             assert chip.self_test() == 0, path.stem
     except LabcError as error:

@@ -10,9 +10,9 @@ import cffi
 
 from labc import kernels, toolchain
 from labc.check import kernels as kernel_check
+from labc.flags import Toolchain
 from labc.resources import folder
 from labc.target import TARGETS, Target, with_core
-from labc.toolchain import Toolchain
 
 RUNTIME = folder("runtime")
 CHECK = RUNTIME / "check"

@@ -9,8 +9,10 @@ import pytest
 from building import HOST, RUNTIME
 
 from labc import emulator, toolchain
+from labc.compiling import compile_objects, link_shared, shared_name
+from labc.flags import Toolchain
+from labc.image import image_files, link_image
 from labc.target import Target
-from labc.toolchain import Toolchain
 
 
 @pytest.fixture(scope="session")
@@ -20,8 +22,8 @@ def shared_library(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pa
     def build(sources: Sequence[Path], flags: Sequence[str] = (), tool: Toolchain | None = None) -> Path:
         tool = tool or toolchain.find(HOST)
         place = tmp_path_factory.mktemp("library")
-        objects = toolchain.compile_objects(tool, HOST, sources, [RUNTIME], place, flags)
-        return toolchain.link_shared(tool, HOST, objects, place / toolchain.shared_name("tested"))
+        objects = compile_objects(tool, HOST, sources, [RUNTIME], place, flags)
+        return link_shared(tool, HOST, objects, place / shared_name("tested"))
 
     return build
 
@@ -35,9 +37,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         if reason is not None:
             pytest.skip(f"not run here: {reason}")
         place = tmp_path_factory.mktemp("image")
-        start, script = toolchain.image_files(target)
-        objects = toolchain.compile_objects(tool, target, start, [], place / "start")
-        objects += toolchain.compile_objects(tool, target, sources, [RUNTIME], place, flags)
-        return toolchain.link_image(tool, target, objects, script, place / "image.elf", keep=keep)
+        start, script = image_files(target)
+        objects = compile_objects(tool, target, start, [], place / "start")
+        objects += compile_objects(tool, target, sources, [RUNTIME], place, flags)
+        return link_image(tool, target, objects, script, place / "image.elf", keep=keep)
 
     return build

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from labc import bits, kernels
 from labc.emulator import Image
+from labc.flags import Toolchain
 from labc.target import TARGETS
-from labc.toolchain import Toolchain
 
 # Thumb-1; Thumb-2 without and with DSP instructions, of both architecture versions.
 CORES = ("cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")

@@ -21,12 +21,13 @@ import pytest
 from building import CORTEX_M, HOST, M55, RUNTIME, compilers, cortex_m_compilers, host_compilers, named
 from here import not_run_here
 
-from labc import kernels, machines, remote, toolchain, wasm
+from labc import kernels, machines, remote, wasm
+from labc.compiling import compile_objects
 from labc.emulator import Image
+from labc.flags import Toolchain, machine_flags
 from labc.machines import Core
 from labc.plan.layout import pack
 from labc.target import TARGETS, with_core
-from labc.toolchain import Toolchain
 
 SLACK = 1.02
 
@@ -500,8 +501,8 @@ def test_on_x86_64(row: Row, tool: Toolchain, tmp_path: Path) -> None:
     driver.write_text(DRIVER)
     values = {"KERNEL": kernels.table().kernels[op, isa].function, "INPUTS": row.inputs, "ROWS": row.rows}
     flags = [f"-D{name}={value}{'' if name == 'KERNEL' else 'u'}" for name, value in values.items()]
-    objects = toolchain.compile_objects(tool, HOST, [driver, RUNTIME / f"{isa}.c"], [RUNTIME], tmp_path, [*row.flags, *flags])
+    objects = compile_objects(tool, HOST, [driver, RUNTIME / f"{isa}.c"], [RUNTIME], tmp_path, [*row.flags, *flags])
     program = tmp_path / "program"
-    command = [*tool.cc, *toolchain.machine_flags(tool, HOST), *map(str, objects), "-o", str(program)]
+    command = [*tool.cc, *machine_flags(tool, HOST), *map(str, objects), "-o", str(program)]
     subprocess.run(command, check=True, timeout=120)
     row.judge((executed(program, "call") - executed(program)) / row.inputs / row.rows, tool)

@@ -11,6 +11,7 @@ import zoo_images
 
 from labc import driver, emit, toolchain
 from labc.build import write
+from labc.compiling import compile_objects
 from labc.target import TARGETS
 
 # How an object begins: COFF by its machine (Microsoft, "PE Format"), Mach-O by its magic and its processor.
@@ -32,6 +33,6 @@ def test_sources_compile_for_other_systems(system: str, tmp_path: Path) -> None:
         write(tmp_path / name, emit.emit(driver.planned(compiled, TARGETS[target])))
         sources = sorted((tmp_path / name / "src").glob("*.c"))
         folders = [tmp_path / name / "include", tmp_path / name / "src"]
-        objects = toolchain.compile_objects(zig, TARGETS[target], sources, folders, tmp_path / "objects", ("-target", system))
+        objects = compile_objects(zig, TARGETS[target], sources, folders, tmp_path / "objects", ("-target", system))
         assert len(objects) == len(sources) > 3
         assert all(made.read_bytes().startswith(magic) for made in objects)

@@ -20,10 +20,11 @@ from test_scalar import draw_affine
 
 from labc import kernels, toolchain
 from labc.check.kernels import Machine
+from labc.compiling import compile_objects, link_program
 from labc.emulator import Image
 from labc.errors import LabcError
+from labc.flags import WARNINGS, Toolchain, machine_flags
 from labc.target import TARGETS, Target
-from labc.toolchain import Toolchain
 
 MEMORIES = [CHECK / "fence_none.c", CHECK / "fence_given.c"]
 EVERYWHERE = [(HOST, tool) for tool in host_compilers()] + list(itertools.product(CORTEX_M.values(), cortex_m_compilers()))
@@ -41,7 +42,7 @@ def test_no_warnings(target: Target, tool: Toolchain, flags: Sequence[str], tmp_
     sources = [*Machine("any", target).sources, *MEMORIES, CHECK / "memory_main.c"]
     if target == HOST:
         sources += [RUNTIME / "dispatch.c", CHECK / "host_main.c", *([] if sys.platform == "win32" else [CHECK / "fence_mmap.c"])]
-    toolchain.compile_objects(tool, target, sources, [], tmp_path, flags)
+    compile_objects(tool, target, sources, [], tmp_path, flags)
 
 
 @pytest.mark.parametrize("tool", host_compilers(), ids=named)
@@ -52,7 +53,7 @@ def test_the_header_is_also_c_plus_plus(tool: Toolchain, tmp_path: Path) -> None
         "labc_affine_fn *f = labc_affine_scalar;\nuint32_t (*g)() = labc_cpu_features;\n"
     )
     flags = ["-x", "c++", "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", f"-I{RUNTIME}", "-c"]
-    command = [*tool.cc, *toolchain.machine_flags(tool, HOST), *flags, str(source), "-o", str(tmp_path / "use.o")]
+    command = [*tool.cc, *machine_flags(tool, HOST), *flags, str(source), "-o", str(tmp_path / "use.o")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     if "cc1plus" in done.stderr:
         pytest.skip(f"not run here: {named(tool)} comes without C++")
@@ -85,7 +86,7 @@ def test_int_may_have_16_bits(tmp_path: Path) -> None:
             "-Os",
             "-std=c11",
             "-fno-sanitize=undefined",
-            *toolchain.WARNINGS,
+            *WARNINGS,
         ]
         command = [*zig.cc, *flags, f"-I{tmp_path}", f"-I{RUNTIME}", "-c", str(path), "-o", str(tmp_path / f"{path.stem}.o")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -100,16 +101,16 @@ def test_size_t_may_have_16_bits(tmp_path: Path) -> None:
     except LabcError as error:
         not_run_here("plain C for AVR", str(error))
         return
-    toolchain.compile_objects(tool, avr, [RUNTIME / name for name in kernels.sources("scalar")], [], tmp_path)
+    compile_objects(tool, avr, [RUNTIME / name for name in kernels.sources("scalar")], [], tmp_path)
 
 
 @pytest.mark.parametrize("tool", host_compilers(), ids=named)
 def test_flags_that_would_change_scores_are_refused(tool: Toolchain, tmp_path: Path) -> None:
     with pytest.raises(LabcError, match="compile without -ffast-math"):
-        toolchain.compile_objects(tool, HOST, [RUNTIME / "scalar.c"], [], tmp_path, ["-ffast-math"])
+        compile_objects(tool, HOST, [RUNTIME / "scalar.c"], [], tmp_path, ["-ffast-math"])
     if tool.family == "gcc" and platform.machine() == "x86_64":
         with pytest.raises(LabcError, match="floats must be evaluated as floats"):
-            toolchain.compile_objects(tool, HOST, [RUNTIME / "scalar.c"], [], tmp_path, ["-mfpmath=387"])
+            compile_objects(tool, HOST, [RUNTIME / "scalar.c"], [], tmp_path, ["-mfpmath=387"])
 
 
 def has_fma() -> bool:
@@ -272,9 +273,9 @@ def test_no_branch_and_no_address_depends_on_values_on_this_machine(tool: Toolch
         text = text.replace(word, part)
     source.write_text(text)
     flags = ["-Wno-error", "-isystem", "/usr/include"] if tool.family == "zig" else ["-Wno-error"]  # valgrind's header is no C11
-    objects = toolchain.compile_objects(tool, HOST, [RUNTIME / file for isa in isas for file in kernels.sources(isa)], [], tmp_path)
-    objects += toolchain.compile_objects(tool, HOST, [source], [RUNTIME], tmp_path / "main", ["-std=gnu11", *flags])
-    program = toolchain.link_program(tool, HOST, objects, tmp_path / "hidden")
+    objects = compile_objects(tool, HOST, [RUNTIME / file for isa in isas for file in kernels.sources(isa)], [], tmp_path)
+    objects += compile_objects(tool, HOST, [source], [RUNTIME], tmp_path / "main", ["-std=gnu11", *flags])
+    program = link_program(tool, HOST, objects, tmp_path / "hidden")
     command = ["valgrind", "-q", "--error-exitcode=9", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

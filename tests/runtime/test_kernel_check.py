@@ -17,9 +17,10 @@ from here import not_run_here
 from labc import emulator, kernels, toolchain
 from labc.check import kernels as kernel_check
 from labc.check.kernels import Machine, read_tap
+from labc.compiling import compile_objects, link_program
 from labc.emulator import Image
 from labc.errors import LabcError
-from labc.toolchain import Toolchain
+from labc.flags import Toolchain, host_machine
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
 HERE = Machine("host", HOST)
@@ -72,9 +73,9 @@ def test_the_kernels_for_zbb_under_sanitizers(bits: int, tmp_path: Path) -> None
     kernels_of = [RUNTIME / file for file in kernels.sources(f"zbb{bits}")]
     tool = toolchain.find(HOST)
     sources = [*HERE.sources, CHECK / "fence_mmap.c", CHECK / "host_main.c"]
-    objects = toolchain.compile_objects(tool, HOST, sources, [], tmp_path, flags)
-    objects += toolchain.compile_objects(tool, HOST, kernels_of, [], tmp_path / "zbb", [*flags, *SANITIZERS])
-    status, text = run(toolchain.link_program(tool, HOST, objects, tmp_path / "check", SANITIZERS), "1")
+    objects = compile_objects(tool, HOST, sources, [], tmp_path, flags)
+    objects += compile_objects(tool, HOST, kernels_of, [], tmp_path / "zbb", [*flags, *SANITIZERS])
+    status, text = run(link_program(tool, HOST, objects, tmp_path / "check", SANITIZERS), "1")
     assert status == 0, text
     found = {verdict.what: verdict.status for verdict in read_tap(text)}
     assert {row: found[row] for row in found if "zbb" in row} == {
@@ -107,7 +108,7 @@ def test_on_this_machine(program: Build, tool: Toolchain) -> None:
     for finding in findings:
         assert f"found: {finding}" in text
     aligned = [verdict for verdict in verdicts if verdict.what.endswith(" sums_aligned_load")]
-    assert [verdict.status for verdict in aligned] == ["passed"] * (toolchain.host_machine() == "x86_64")
+    assert [verdict.status for verdict in aligned] == ["passed"] * (host_machine() == "x86_64")
 
 
 def test_the_small_check_leaves_only_large_cases_out(program: Build) -> None:
@@ -158,7 +159,7 @@ def test_under_valgrind(program: Build) -> None:
     lacking(text, *hidden, *({"AVX2"} if "avx2" not in toolchain.host_isas(toolchain.find(HOST)) else ()))
 
 
-@pytest.mark.skipif(toolchain.host_machine() != "x86_64", reason="this machine has no x86 features to hide; needs no tool")
+@pytest.mark.skipif(host_machine() != "x86_64", reason="this machine has no x86 features to hide; needs no tool")
 @pytest.mark.parametrize(("cpu", "lacks"), [("Nehalem", ("AVX2", "AVX512", "VPOPCNTDQ")), ("max", ("AVX512", "VPOPCNTDQ"))])
 def test_on_older_processors(program: Build, cpu: str, lacks: tuple[str, ...]) -> None:
     """Without a fence: qemu 7.2 reads the whole vector of a masked load, past the page that the processor does not touch."""
@@ -195,7 +196,7 @@ def test_a_faulty_kernel_is_named_with_all_that_is_needed_to_see_it_again(tmp_pa
     memory = CHECK / ("fence_none.c" if sys.platform == "win32" else "fence_mmap.c")
     sources = [*(path for path in HERE.sources if path.stem != "scalar"), source, memory, CHECK / "host_main.c"]
     tool = toolchain.find(HOST)
-    check = toolchain.link_program(tool, HOST, toolchain.compile_objects(tool, HOST, sources, [], tmp_path), tmp_path / "check")
+    check = link_program(tool, HOST, compile_objects(tool, HOST, sources, [], tmp_path), tmp_path / "check")
     status, text = run(check, "--small", "5")
     assert status == 1
     assert re.search(message, text), text

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from building import M55, RUNTIME, compilers, named
 
-from labc import kernels, machines, toolchain
+from labc import kernels, machines
 from labc.bits import pack_signs
+from labc.compiling import compile_objects
 from labc.emulator import EmulatorFault
+from labc.flags import Toolchain
 from labc.plan.layout import pack
-from labc.toolchain import Toolchain
 
 OPS = [op for op, isa in kernels.table().kernels if isa == "mve"]
 END = 0x2140_0000  # of the SRAM of AN547: what is read behind it is a fault
@@ -123,4 +124,4 @@ def test_no_warnings(tool: Toolchain, tmp_path: Path) -> None:
     strict = ("-Wshadow", "-Wsign-conversion", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Wvla", "-Wcast-align")
     files = [RUNTIME / file for file in kernels.sources("mve")]
     for flags in (strict, ("-O3", *strict), ("-Os", *strict), ("-O0", *strict)):
-        toolchain.compile_objects(tool, M55, files, [], tmp_path, flags)
+        compile_objects(tool, M55, files, [], tmp_path, flags)

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from building import CHECK, CHECK_SOURCES, RUNTIME, compilers, named
 
-from labc import driver, emulator, kernels, reference, toolchain
+from labc import driver, emulator, kernels, reference
 from labc.bits import pack_signs
 from labc.check.runners import chip
+from labc.compiling import compile_objects
 from labc.emulator import Image
+from labc.flags import Toolchain
 from labc.plan.layout import pack
 from labc.target import TARGETS, Target
-from labc.toolchain import Toolchain
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import zoo
@@ -261,4 +262,4 @@ def test_no_warnings(target: Target, tool: Toolchain, tmp_path: Path) -> None:
     """compile_objects asks for -Wall -Wextra -Wpedantic -Wconversion -Werror itself."""
     strict = ("-Wshadow", "-Wsign-conversion", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Wvla", "-Wcast-align")
     for flags in (strict, ("-std=gnu11", "-O3", *strict), ("-Os", *strict)):
-        toolchain.compile_objects(tool, target, NEON, [], tmp_path, flags)
+        compile_objects(tool, target, NEON, [], tmp_path, flags)

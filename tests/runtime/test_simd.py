@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from labc import bits, kernels, toolchain
+from labc.flags import host_machine
 from labc.plan.layout import pack
 
 Array = NDArray[Any]
@@ -28,7 +29,7 @@ if not ISAS:
 
 @pytest.fixture(scope="module")
 def library(shared_library: Any) -> tuple[cffi.FFI, Any]:
-    machines = {"any", toolchain.host_machine()}
+    machines = {"any", host_machine()}
     files = [RUNTIME / f"{isa.name}.c" for isa in kernels.table().isas.values() if isa.machine in machines]
     return load(shared_library(files))
 

@@ -15,7 +15,9 @@ from here import not_run_here
 
 from labc import kernels, toolchain, wasm
 from labc.bits import pack_signs
+from labc.compiling import compile_objects
 from labc.emulator import EmulatorFault
+from labc.image import link_image
 from labc.plan.layout import pack
 from labc.target import TARGETS
 
@@ -33,8 +35,8 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
         not_run_here("simd128 in wasmtime", reason)
         return None
     tool = toolchain.find(target)
-    objects = toolchain.compile_objects(tool, target, [RUNTIME / file for file in kernels.sources("simd128")], [RUNTIME], place)
-    return toolchain.link_image(tool, target, objects, None, place / "module.wasm", keep=[f"labc_{op}_simd128" for op in OPS])
+    objects = compile_objects(tool, target, [RUNTIME / file for file in kernels.sources("simd128")], [RUNTIME], place)
+    return link_image(tool, target, objects, None, place / "module.wasm", keep=[f"labc_{op}_simd128" for op in OPS])
 
 
 def contents(op: str) -> dict[str, bytes]:
