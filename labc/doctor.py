@@ -65,7 +65,7 @@ def survey() -> list[Tool]:
         for name, tools in toolchain.survey(wanted):
             there = isinstance(tools, Toolchain)
             detail = tools.version if isinstance(tools, Toolchain) else tools
-            found.append(Tool(name, there, detail, f"compiler for {wanted.name}", candidates.install(name)))
+            found.append(Tool(name, there, detail, f"compiler for {wanted.name}", candidates.install(name) or candidates.install("zig")))
     for cpu, machine in (*remote.MACHINES.items(), ("atmega328p", remote.SIMAVR)):
         there = shutil.which(machine.program) is not None
         found.append(Tool(machine.program, there, "" if there else "not on PATH", f"emulator for {cpu}", f"apt install {machine.package}"))
