@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,12 +79,12 @@ class Everywhere:
 
 def rows() -> list[BoardRow]:
     """One row per board."""
-    found: dict[tuple[str, str], tuple[bool, str, bool, str]] = {}
+    every = [board.find(name) for name in board.names()]
+    cores = {(one.cpu, one.float_abi): one for one in every}
+    with ThreadPoolExecutor() as pool:  # compilers are tried beside each other: a core's trial is two processes
+        found = dict(zip(cores, pool.map(_here, cores.values()), strict=True))
     table = []
-    for name in board.names():
-        one = board.find(name)
-        if (one.cpu, one.float_abi) not in found:
-            found[one.cpu, one.float_abi] = _here(one)
+    for one in every:
         builds, with_, runs, on = found[one.cpu, one.float_abi]
         memory = (one.flash_bytes, one.ram_bytes, one.datasheet)
         table.append(BoardRow(one.name, one.title, one.target, one.cpu, one.float_abi, one.clock_mhz, *memory, builds, with_, runs, on))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import platform
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
 
 from labc import candidates, machines, remote, target, toolchain
+from labc.errors import LabcError
 from labc.flags import Toolchain
 
 
@@ -47,15 +49,19 @@ _WHEELS = (
 
 
 def targets() -> list[TargetRow]:
-    """One row per target."""
-    found = []
-    for wanted in target.TARGETS.values():
-        compilers = [tools for _, tools in toolchain.survey(wanted) if isinstance(tools, Toolchain)]
-        reason = machines.available(wanted.cpu) if wanted.cpu is not None else toolchain.not_here(wanted)
-        place = f"this machine ({platform.machine()})" if wanted.cpu is None else f"emulated {wanted.cpu} ({machines.name(wanted.cpu)})"
-        with_ = f"{compilers[0].name} {compilers[0].version}" if compilers else "no compiler found; see labc doctor"
-        found.append(TargetRow(wanted.name, wanted.description, bool(compilers), with_, reason is None, reason or place))
-    return found
+    """One row per target. Compilers are tried beside each other: a target's trial is two processes."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(_target, target.TARGETS.values()))
+
+
+def _target(wanted: target.Target) -> TargetRow:
+    reason = machines.available(wanted.cpu) if wanted.cpu is not None else toolchain.not_here(wanted)
+    place = f"this machine ({platform.machine()})" if wanted.cpu is None else f"emulated {wanted.cpu} ({machines.name(wanted.cpu)})"
+    try:
+        tools = toolchain.find(wanted)
+    except LabcError:
+        return TargetRow(wanted.name, wanted.description, False, "no compiler found; see labc doctor", reason is None, reason or place)
+    return TargetRow(wanted.name, wanted.description, True, f"{tools.name} {tools.version}", reason is None, reason or place)
 
 
 def survey() -> list[Tool]:
