@@ -14,6 +14,7 @@ from linking import inputs, run_all
 
 from labc import driver, emit, emulator, reference, toolchain
 from labc.build import write
+from labc.check import cost as costs
 from labc.check.referee import referee
 from labc.check.runners import chip
 from labc.compiling import compile_objects
@@ -100,7 +101,7 @@ def test_chips_give_the_same_bits(kind: str, force: str, tmp_path: Path) -> None
         assert (runner.scores(x).view(np.int32) == want.view(np.int32)).all()
         assert runner.classes(x).tolist() == np.argmax(want, axis=1).tolist()
         assert runner.self_test() == 0
-        cost = runner.cost(x[0], sections)
+        cost = costs.run(runner, x[0], sections)
         assert made.packed_bytes < cost.flash < made.packed_bytes + 6000
         assert cost.flash == sum(sections.get(name, 0) for name in (".text", ".rodata", ".ARM.exidx", ".data"))  # not .image
         assert cost.instructions > made.input_size

@@ -13,6 +13,7 @@ from building import CHECK, CHECK_SOURCES, RUNTIME, compilers, named
 
 from labc import driver, emulator, kernels, reference
 from labc.bits import pack_signs
+from labc.check import cost as costs
 from labc.check.runners import chip
 from labc.compiling import compile_objects
 from labc.emulator import Image
@@ -254,7 +255,7 @@ def test_a_random_network_gives_the_same_bits(target: Target, tool: Toolchain, s
     assert (runner.scores(x).view(np.int32) == want.view(np.int32)).all()
     assert runner.classes(x).tolist() == np.argmax(want, axis=1).tolist()
     assert runner.self_test() == 0
-    assert runner.cost(x[0], sections).instructions > made.input_size
+    assert costs.run(runner, x[0], sections).instructions > made.input_size
 
 
 @EVERYWHERE
