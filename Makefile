@@ -12,7 +12,7 @@ demo: $(VENV)/.ready
 	$(BIN)/python -m labc.demo --out $(DEMO)
 
 test: lint
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
