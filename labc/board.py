@@ -17,6 +17,7 @@ _KEYS = ("title", "target", "cpu", "float_abi", "clock_mhz", "flash", "ram", "da
 _NEEDED = ("title", "target", "cpu", "clock_mhz", "ram", "datasheet")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _MOST_MHZ = 10_000
+_MOST_TEXT = 1 << 16  # bytes of a file
 # Flash and RAM that a target's cores can have: code and SRAM of a Cortex-M (ARMv7-M ARM B3.1), an ATmega328P's own (DS40002061B,
 # section 8), else what 32 and 40 bits address.
 _MOST_BYTES = {"arm": (1 << 29, 1 << 29), "avr": (1 << 15, 1 << 11), "riscv32": (1 << 32, 1 << 32), "aarch64": (1 << 40, 1 << 40)}
@@ -63,10 +64,14 @@ def find(name: str) -> Board:
 def read(path: Path) -> Board:
     """The board in a file. Raises LabcError naming the file, the key and the remedy for anything that is not a board."""
     try:
-        if path.stat().st_size > 1 << 16:
+        if path.exists() and not path.is_file():  # a pipe or a device has no end
+            raise LabcError(f"{path}: is not a file; give one like those of labc boards")
+        with path.open("rb") as file:
+            text = file.read(_MOST_TEXT + 1)
+        if len(text) > _MOST_TEXT:
             raise LabcError(f"{path}: larger than a board's file can be; give one like those of labc boards")
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        table = tomllib.loads(text.decode("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise LabcError(f"{path}: not a board's file ({reason}); write one like those in labc's boards folder") from error
     try:
@@ -110,7 +115,9 @@ def _board(name: str, table: dict[str, Any]) -> Board:
 
 def _bytes(key: str, value: object, most: int, cpu: str) -> int:
     """512K, 2M, or a number of bytes; LabcError if it is none, or more than the core can have."""
-    found = re.fullmatch(r"(\d{1,12})([KMG]?)", str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    found = (
+        re.fullmatch(r"(\d{1,12})([KMG]?)", str(value).upper()) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    )
     size = int(found[1]) * _UNITS[found[2]] if found else 0
     if size > most:
         raise LabcError(f"key {key!r}: {value!r} is more than the {most:,} bytes that {cpu} can have; take it from the data sheet")

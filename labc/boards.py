@@ -12,7 +12,7 @@ from labc import board, cycles, driver, machines, plan, report, toolchain, trial
 from labc.board import Board
 from labc.check import Status, Verdict
 from labc.check import cost as costs
-from labc.errors import LabcError
+from labc.errors import FAILED, NOT_HERE, LabcError
 
 _STYLE = {"passed": "green", "failed": "bold red", "not run here": "yellow"}
 
@@ -140,18 +140,23 @@ def _one(ready: trial.Ready, one: Board, cc: str | None, known: dict[object, tri
     try:
         if key not in known:
             known[key] = trial.try_out(ready, made, tools, one.name, progress=progress)
+    except machines.StackOverflow as error:
+        return BoardResult(one.name, one.cpu, compiler, True, "not run here", "failed", f"does not fit: {error}", **there)
     except LabcError as error:
-        return BoardResult(one.name, one.cpu, compiler, False, "not run here", "not run here", str(error), **there)
+        equal: Status = "not run here" if error.code == NOT_HERE else "failed"  # it crashed or hung, or could not even be built
+        return BoardResult(one.name, one.cpu, compiler, error.code == FAILED, equal, "not run here", str(error), **there)
     tried = known[key]
     library = [verdict for verdict in tried.verdicts if verdict.what.startswith("library")]
     bad = next((verdict for verdict in library if verdict.status != "passed"), None)
-    equal: Status = bad.status if bad else "passed"
+    equal = bad.status if bad else "passed"
     if tried.chip is None:
         return BoardResult(one.name, one.cpu, compiler, True, equal, "not run here", bad.detail if bad else "", **there)
     fit = next((verdict for verdict in costs.fit(made, tried.chip, one.name) if verdict.status == "failed"), None)
     estimated = report.estimated_ms(tried.chip, one.clock_mhz)
     cost: Any = {"instructions": tried.chip.instructions, "flash": tried.chip.flash, "ram": tried.chip.ram}
-    reason = (f"does not fit: {fit.what}: {fit.detail}" if fit else "") if bad is None else bad.detail
+    reason = bad.detail if bad else ""
+    if fit and equal != "failed":
+        reason = f"does not fit: {fit.what}: {fit.detail}"
     fits: Status = "failed" if fit else "passed"
     return BoardResult(one.name, one.cpu, compiler, True, equal, fits, reason, estimated_ms=estimated, **cost, **there)
 

@@ -95,6 +95,14 @@ class EmulatorHang(EmulatorFault):
     """The code did not end within its budget."""
 
 
+class StackOverflow(EmulatorFault):
+    """The stack of `function` came down to what lies below it; `room` says what it had."""
+
+    def __init__(self, function: str, room: str) -> None:
+        super().__init__(function, 0, "unknown", f"the stack takes more than {room}")
+        self.args = (f"{function}: {self.reason}; make the network smaller",)
+
+
 @dataclass(frozen=True)
 class Call:
     """One call: `result` is r0 or w0 as a signed int. Where it was measured, `instructions` is the exact number issued, those that an IT
@@ -199,7 +207,7 @@ class Image:
             raise LabcError(f"emulator: {nbytes} bytes aligned to {align} cannot be had; align to a power of two up to {PAGE}")
         pages = max(1, -(-nbytes // PAGE))
         if self._heap + (pages + 1) * PAGE > HEAP_END or nbytes > LARGEST:
-            raise LabcError(f"emulator: {nbytes} bytes more do not fit; allocate buffers once and use them again")
+            raise LabcError(f"emulator: {nbytes} bytes more do not fit; allocate buffers once and use them again", code=NOT_HERE)
         self._uc.mem_map(self._heap, pages * PAGE, self._u.UC_PROT_READ | self._u.UC_PROT_WRITE)
         end = self._heap + pages * PAGE
         self._heap = end + PAGE

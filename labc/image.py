@@ -73,7 +73,11 @@ def link_image(
         script = out.with_name(f"{out.name}.ld")
         script.write_text(f"{linker_script.read_text() if linker_script else ''}\nEXTERN({externs})\n{asserts}")
         if linker_script is None:  # added to the compiler's own script
-            undefined = [f"-Wl,-u,{name}" for name in names]
+            # More memory than there is, so that it can be said by how much what is linked exceeds it.
+            undefined = [
+                *(f"-Wl,-u,{name}" for name in names),
+                "-Wl,--defsym=__TEXT_REGION_LENGTH__=4M,--defsym=__DATA_REGION_LENGTH__=60K",
+            ]
             command = [*toolchain.cc, *machine_flags(toolchain, target), "-Wl,--gc-sections", *undefined, *files, str(script)]
         else:
             command = _linking(toolchain, target, files, ["--gc-sections", f"--entry={entry}", "-z", "max-page-size=4"], script)

@@ -9,6 +9,7 @@ from labc import emulator, remote, wasm
 from labc.elf import Symbol
 from labc.emulator import EmulatorFault as EmulatorFault
 from labc.emulator import EmulatorHang as EmulatorHang
+from labc.emulator import StackOverflow as StackOverflow
 
 
 class Core(Protocol):

@@ -24,13 +24,14 @@ from labc.compiling import link_plugin
 from labc.decode import Block
 from labc.door import Door
 from labc.elf import read_elf
-from labc.emulator import PAINT, Call, EmulatorFault, EmulatorHang
+from labc.emulator import PAINT, Call, EmulatorFault, EmulatorHang, StackOverflow
 from labc.errors import NOT_HERE, LabcError
 from labc.process import end, start
 from labc.resources import folder
 from labc.target import CORES, TARGETS
 
 SECONDS = 60.0  # for one call, unless it says otherwise
+_FENCE = 32  # bytes above what was allocated that the stack must leave alone
 _STEP_S = 30.0  # for everything that is no call
 # What runtime/image says by its exit code: ARMv7-M ARM, B1.5.2; RISC-V Privileged ISA, mcause.
 _EXCEPTIONS = {2: "NMI", 3: "HardFault", 4: "MemManage", 5: "BusFault", 6: "UsageFault"}
@@ -119,7 +120,8 @@ class Image:
         stored = [s.load_address + len(s.data) for s in parsed.segments if s.data and s.load_address < low + self._machine.data]
         if max(stored, default=0) > self._machine.code:
             raise LabcError(
-                f"emulator: the image takes {max(stored):,} bytes of flash, {cpu} has {self._machine.code:,} here; make it smaller"
+                f"emulator: the image takes {max(stored):,} bytes of flash, {cpu} has {self._machine.code:,} here; make it smaller",
+                code=NOT_HERE,
             )
         ends = [s.address - self._machine.data + s.size for s in parsed.segments if s.address - self._machine.data in range(low, high)]
         self._heap, self._end = max([low, *ends]), high
@@ -171,7 +173,8 @@ class Image:
         at = self._heap + (align - self._heap) % (2 * align)
         if at + nbytes > self._end - 64:  # a stack is needed, too
             room = self._end - self._heap
-            raise LabcError(f"emulator: {nbytes} bytes more do not fit the {room} that {self.cpu} has left; make the network smaller")
+            why = f"emulator: {nbytes} bytes more do not fit the {room} that {self.cpu} has left; make the network smaller"
+            raise LabcError(why, code=NOT_HERE)
         self._heap = at + nbytes
         self.write(at, bytes(nbytes))
         return at
@@ -200,18 +203,21 @@ class Image:
         """Call the function `symbol` with integers or addresses of the core's own width and run it to its return, or for `seconds`.
 
         `measure` also counts the instructions it executed, where QEMU can be given a counter that this machine can compile, and the
-        stack it used, by paint and scan. `budget` is not looked at. Raises EmulatorFault where it does not return.
+        stack it used, by paint and scan. `budget` is not looked at. Raises EmulatorFault where it does not return, StackOverflow where
+        the stack comes down to what `alloc` gave.
         """
         if symbol not in self.symbols or self.symbols[symbol].kind != "function":
             raise LabcError(f"emulator: the image has no function {symbol!r}; name it in `keep` when linking")
-        counted = self._count(symbol, args) if measure else None
-        if measure:
-            self.write(self._heap, bytes([PAINT]) * (self._end - self._heap))
+        self.write(self._heap, bytes([PAINT]) * (self._end - self._heap if measure else _FENCE))
         sp = self._enter(symbol, args)
         self._run(symbol, seconds or SECONDS)
+        if self.read(self._heap, _FENCE) != bytes([PAINT]) * _FENCE:
+            room = f"{sp - self._heap:,} bytes that data, arena, input and output leave of {self._end - self._machine.ram[0]:,}"
+            raise StackOverflow(symbol, f"the {room}")
         depth = None
         if measure:
             depth = len(self.read(self._heap, sp - self._heap).lstrip(bytes([PAINT])))
+        counted = self._count(symbol, args) if measure else None
         executed, blocks = counted or (None, ())
         if self.cpu == "atmega328p":
             return Call(int.from_bytes(self._register(24) + self._register(25), "little", signed=True), executed, depth, blocks)

@@ -148,7 +148,8 @@ def with_levels(target: Target, levels: Sequence[str] | None) -> Target:
     if not target.levels:
         raise LabcError(f"--levels: target {target.name} has none to choose from; leave it out, or name --target x86-64")
     if unknown := [level for level in levels if level not in target.levels]:
-        raise LabcError(f"--levels: level {unknown[0]!r} not known; {target.name} has {', '.join(target.levels)}")
+        near = nearest(unknown[0], target.levels)
+        raise LabcError(f"--levels: level {unknown[0]!r} not known; {near}{target.name} has {', '.join(target.levels)}")
     return replace(target, levels=tuple(level for level in target.levels if level in levels or level == "scalar"))
 
 
@@ -156,13 +157,17 @@ def find(name: str) -> Target:
     """The target called `name`; LabcError names the nearest and all that are known."""
     if name in TARGETS:
         return TARGETS[name]
+    core = next((core for core in (name, f"cortex-{name}") if core in CORES), None)
+    if core is not None and CORES[core].target != name:
+        raise LabcError(f"target {name!r}: is a core; name it with --target {CORES[core].target} --cpu {core}")
     meant = "big-endian" if name in _BIG_ENDIAN else name
     raise LabcError(f"target {name!r}: not known; {nearest(meant, TARGETS)}known targets: {', '.join(TARGETS)}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """ "did you mean 'x'? " where one of `known` is like `name`, else nothing."""
+    """ "did you mean 'x'? " where one of `known` is like `name`, or has it in it, else nothing."""
     from difflib import get_close_matches
 
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    known = list(known)
+    near = get_close_matches(name, known, n=1, cutoff=0.5) or [one for one in known if len(name) > 1 and name in one]
     return f"did you mean {near[0]!r}? " if near else ""

@@ -44,7 +44,7 @@ def find(target: Target, force: str | None = None) -> Toolchain:
     kind = kind_of(target)
     names = candidates.NAMES[kind]
     reasons = []
-    for name in (force,) if force else names:
+    for name in names if force is None else (force,):
         found = _inspect(name, target)
         if isinstance(found, Toolchain):
             return found
@@ -71,12 +71,15 @@ def survey(target: Target) -> list[tuple[str, Toolchain | str]]:
 def _inspect(name: str, target: Target) -> Toolchain | str:
     """The compiler called `name`, after a trial, or the reason why it will not do."""
     try:
-        return _inspect_zig(name) if name == "zig" or Path(name).stem.startswith("zig") else _inspect_cc(name, target)
+        zig = name == "zig" or Path(name).stem.startswith("zig")
+        return _inspect_zig(name, target) if zig else _inspect_cc(name, target)
     except LabcError as error:
         return str(error)
 
 
-def _inspect_zig(name: str) -> Toolchain | str:
+def _inspect_zig(name: str, target: Target) -> Toolchain | str:
+    if "zig" not in candidates.NAMES[kind_of(target)]:
+        return "has no C library for AVR; take avr-gcc (apt install gcc-avr avr-libc)"
     program = shutil.which(name) if name != "zig" else _wheel_zig()
     if program is None:
         return "the ziglang wheel is not installed" if name == "zig" else "not found"

@@ -152,7 +152,7 @@ def try_out(
 
     Raises LabcError if it cannot be built; an emulator that is missing, or too small for it, is "not run here".
     """
-    compiled, x, scores, wanted = ready.compiled, ready.x, ready.scores, made.target
+    x, scores, wanted = ready.x, ready.scores, made.target
     verdicts: list[Verdict] = []
     cost = timing = None
     with tempfile.TemporaryDirectory(prefix="labc-check-", ignore_cleanup_errors=True) as name:
@@ -162,7 +162,14 @@ def try_out(
         reason = machines.available(wanted.cpu) if wanted.cpu is not None else toolchain.not_here(wanted)
         if reason is not None:
             return Tried((Verdict(f"library ({where}) = reference", "not run here", reason),))
-        runner, sections = _runner(folder, made, tools, work / "image")
+        try:
+            runner, sections = _runner(folder, made, tools, work / "image")
+        except LabcError as error:  # the emulator lacks the memory
+            if error.code != NOT_HERE or wanted.cpu is None:
+                raise
+            still = costs.measure(folder, made, tools, work / "image")
+            verdicts.append(Verdict(f"library ({where}) = reference", "not run here", str(error)))
+            return Tried(tuple(verdicts)) if isinstance(still, str) else Tried((*verdicts, *costs.fit(made, still, where)), still)
         for level in made.levels:
             place = f"library ({where}, {level.name})" if made.dispatched else f"library ({where})"
             if not _forced(runner, made, level):
@@ -171,30 +178,56 @@ def try_out(
                 continue
             try:
                 found = proof.library(runner, x, scores, place, _counter(progress, place, len(x)))
+            except machines.StackOverflow:
+                raise
             except machines.EmulatorFault as fault:
                 source = _steps_source(made, work)
                 raise faulty(fault, folder, made, tools, source, x[0].reshape(-1)) from fault
             if found[0].status == "failed" or every_layer:
-                kept, kept_level = _kept(compiled, made, tools, level.name, work)
-                if every_layer:
-                    some = x[:LAYER_SAMPLES]
-                    tick = _counter(progress, f"{place}, layers", len(some))
-                    found.append(proof.layers(kept, kept_level, compiled.machine, some, place, tick))
-                if found[0].status == "failed":
-                    blamed = proof.first_difference(kept, kept_level, compiled.machine, x, scores)
-                    found.append(Verdict(f"{place}: first wrong layer", "failed", blamed))
+                found += _by_layer(ready, made, tools, level, place, work, found[0].status == "failed", every_layer, progress)
             verdicts += found
         if isinstance(runner, HostRunner):
             runner.library.force_level(None)
             if timed:
                 timing = bench.time_inference(runner.library, x[-1].reshape(-1), tools, wanted, _counter(progress, "timing", bench.SAMPLES))
         else:
-            cost = costs.run(runner, x[-1].reshape(-1), sections)
+            cost = costs.run(runner, costs.example(made), sections)
             if every_layer or wanted.cpu not in remote.MACHINES:  # there each count starts two emulators
-                counts, cycles = count_layers(folder, made, tools, _steps_source(made, work), x[-1].reshape(-1))
+                counts, cycles = count_layers(folder, made, tools, _steps_source(made, work), costs.example(made))
                 cost = replace(cost, layers=counts, layer_cycles=cycles)
             verdicts += costs.fit(made, cost, where)
     return Tried(tuple(verdicts), cost, timing)
+
+
+def _by_layer(
+    ready: Ready,
+    made: plan.Plan,
+    tools: Toolchain,
+    level: plan.Level,
+    place: str,
+    work: Path,
+    wrong: bool,
+    every_layer: bool,
+    progress: Ticks,
+) -> list[Verdict]:
+    """Every value between two layers, of some inputs, and of a `wrong` library the first layer that is: by one that keeps all values."""
+    compiled, found = ready.compiled, list[Verdict]()
+    try:
+        kept, kept_level = _kept(compiled, made, tools, level.name, work)
+        if every_layer:
+            some = ready.x[:LAYER_SAMPLES]
+            tick = _counter(progress, f"{place}, layers", len(some))
+            found.append(proof.layers(kept, kept_level, compiled.machine, some, place, tick))
+        if wrong:
+            blamed = proof.first_difference(kept, kept_level, compiled.machine, ready.x, ready.scores)
+            found.append(Verdict(f"{place}: first wrong layer", "failed", blamed))
+    except machines.StackOverflow as overflow:  # all values at once are more than the core has memory for
+        found.append(Verdict(f"{place}: by layer", "not run here", overflow.reason))
+    except LabcError as error:
+        if error.code != NOT_HERE:
+            raise
+        found.append(Verdict(f"{place}: by layer", "not run here", str(error)))
+    return found
 
 
 def _steps_source(made: plan.Plan, work: Path) -> Path:
@@ -283,6 +316,7 @@ def _forced(runner: HostRunner | ChipRunner, made: plan.Plan, level: plan.Level)
 def _kept(compiled: Compiled, made: plan.Plan, tools: Toolchain, name: str, work: Path) -> tuple[HostRunner | ChipRunner, plan.Level]:
     """A second library in which every value has its own place in the arena, using its level `name`; and that level."""
     kept = planned(compiled, made.target, reuse=False)
+    kept = replace(kept, target=replace(kept.target, ram_bytes=None))  # the kernels of the RAM there is; more of it for their values
     runner, _ = _runner(write(kept, tools, work / f"kept-{name}"), kept, tools, work / f"kept-{name}-image")
     level = next(level for level in kept.levels if level.name == name)
     _forced(runner, kept, level)

@@ -71,7 +71,8 @@ class Image:
             try:
                 self._memory.grow(self._store, -(-missing // PAGE))
             except self._w.WasmtimeError as error:
-                raise LabcError(f"emulator: {nbytes} bytes more do not fit; allocate buffers once and use them again") from error
+                why = f"emulator: {nbytes} bytes more do not fit; allocate buffers once and use them again"
+                raise LabcError(why, code=NOT_HERE) from error
         return start
 
     def write(self, address: int, data: bytes) -> None:
@@ -125,9 +126,9 @@ def _compiled(data: bytes) -> tuple[Any, Any]:
 atexit.register(_compiled.cache_clear)  # while wasmtime is still there to free it
 
 
-def sections(module: Path) -> dict[str, int]:
+def sections(module: bytes) -> dict[str, int]:
     """Bytes of a module as `elf.sections` gives them: "flash" is code and data as stored, "ram" nothing but what the caller gives."""
-    data, at, found = module.read_bytes(), 8, {"flash": 0, "ram": 0, "image": 0}
+    data, at, found = module, 8, {"flash": 0, "ram": 0, "image": 0}
     names = {10: "code", 11: "data"}  # Core Specification, 5.5.2
     while at < len(data):
         kind = data[at]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -20,7 +21,9 @@ from labc.cli import main
 from labc.compiling import compile_objects
 from labc.emulator import Image
 from labc.errors import LabcError
+from labc.flags import Toolchain
 from labc.image import image_files, link_image
+from labc.plan import Plan
 
 GOOD = """\
 title = "A board"
@@ -100,8 +103,10 @@ def test_more_flash_than_the_emulated_machine_is_told(rng: np.random.Generator, 
     big = zoo.save(zoo.own(zoo.random_layers(rng, [1000, 5000, 4])), tmp_path / "big.onnx")
     claims = GOOD.replace("cortex-m4", "cortex-m55").replace('"256K"', '"512M"').replace("16384", '"512M"')
     (tmp_path / "mine.toml").write_text(claims)
-    with pytest.raises(LabcError, match=r"the image takes [\d,]+ bytes of flash, cortex-m55 has 524,288 here; make it smaller"):
-        trial.check(big, board=str(tmp_path / "mine.toml"), sample_count=1)
+    checked = trial.check(big, board=str(tmp_path / "mine.toml"), sample_count=1)
+    untried = next(verdict for verdict in checked.verdicts if verdict.what.startswith("library"))
+    assert untried.status == "not run here"
+    assert re.search(r"the image takes [\d,]+ bytes of flash, cortex-m55 has 524,288 here; make it smaller", untried.detail)
 
 
 def test_an_unknown_board_suggests_the_nearest() -> None:
@@ -389,3 +394,50 @@ def test_boards_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     rows = json.loads(capsys.readouterr().out)
     assert [row["board"] for row in rows] == board.names()
     assert {row.board for row in boards.rows()} >= {"bbc-microbit", "arduino-uno", "raspberry-pi-4"}
+
+
+def test_a_board_where_it_crashes_has_failed(net: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A crash or a hang is a difference; too little memory is none; what cannot be built is no missing tool."""
+    monkeypatch.setattr(board, "names", lambda: ["bbc-microbit", "microbit-v2", "hifive1"])
+    faults = {
+        "bbc-microbit": machines.EmulatorFault("net_run", 4, "sums", "a write to nowhere"),
+        "microbit-v2": machines.StackOverflow("net_run", "the 5 bytes"),
+        "hifive1": LabcError("net.c: error: no such thing"),
+    }
+
+    def stops(ready: trial.Ready, made: Plan, tools: Toolchain, where: str, **more: object) -> trial.Tried:
+        raise faults[where]
+
+    monkeypatch.setattr(trial, "try_out", stops)
+    assert main(["check", str(net), "--all", "--samples", "2", "--json"]) == errors.FAILED
+    rows = {row["board"]: (row["built"], row["equal"], row["fits"]) for row in json.loads(capsys.readouterr().out)["boards"]}
+    assert rows == {
+        "bbc-microbit": (True, "failed", "not run here"),
+        "microbit-v2": (True, "not run here", "failed"),
+        "hifive1": (False, "failed", "not run here"),
+    }
+
+
+def test_what_is_no_boards_file(tmp_path: Path) -> None:
+    """A device without end, a pipe that nobody writes to, brackets without end."""
+    (tmp_path / "zero.toml").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "deep.toml").write_text(f"a = {'[' * 5000}")
+    (tmp_path / "long.toml").write_text("#" * (1 << 17))
+    for name, said in (("zero", "is not a file"), ("pipe", "is not a file"), ("deep", "not a board's file"), ("long", "larger than")):
+        with pytest.raises(LabcError, match=rf"{name}\.toml: {said}"):
+            board.find(str(tmp_path / f"{name}.toml"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--board", "uno"], "did you mean 'arduino-uno'?"),
+        (["--target", "arm", "--cpu", "m5"], "did you mean 'cortex-m55'?"),
+        (["--target", "m4"], "is a core; name it with --target arm --cpu cortex-m4"),
+        (["--target", "x86-64", "--levels", "avx5"], "did you mean 'avx512'?"),
+    ],
+)
+def test_the_nearest_name(options: list[str], said: str, net: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", str(net), *options]) == errors.BAD_INPUT
+    assert said in capsys.readouterr().err

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zoo
+from here import not_run_here
 
-from labc import driver, errors, machines, toolchain, trial
+from labc import board, driver, errors, machines, toolchain, trial
 from labc.cli import main
 from labc.errors import NOT_HERE, LabcError
 from labc.toolchain import Toolchain
@@ -91,3 +93,58 @@ def test_a_package_needs_no_compiler(
     assert "they were not measured (arm: no compiler works here; get one)" in readme
     assert main(command) == errors.NOT_HERE
     assert main([*command, "--package", "folder", "--cc", "gcc"]) == errors.NOT_HERE
+
+
+def on_an_uno(sizes: list[int], rng: np.random.Generator, path: Path) -> Path | None:
+    """A network to try on an Uno; None, noted as not run here, without compiler or emulator."""
+    if reason := machines.available("atmega328p"):
+        not_run_here("an Uno with too little memory", reason)
+        return None
+    try:
+        toolchain.find(board.find("arduino-uno").on)
+    except LabcError as error:
+        not_run_here("an Uno with too little memory", str(error))
+        return None
+    return zoo.save(zoo.own(zoo.random_layers(rng, sizes, method="lab2")), path)
+
+
+def test_a_stack_that_meets_the_data_is_seen(rng: np.random.Generator, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The input takes 1,900 of an Uno's 2,048 bytes: what is left is less than the stack, which would overwrite it."""
+    net = on_an_uno([1900, 8, 4], rng, tmp_path / "net.onnx")
+    if net is None:
+        return
+    said = r"net_run: the stack takes more than the \d+ bytes that data, arena, input and output leave of 2,048; make the network smaller"
+    for command in (["build", "-o", str(tmp_path / "out")], ["check", "--samples", "2"]):
+        assert main([command[0], str(net), "--board", "arduino-uno", *command[1:]]) == errors.FAILED
+        assert re.search(said, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_code_that_exceeds_an_uno_says_by_how_much(rng: np.random.Generator, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The constants alone fit: what GNU's linker refuses is linked all the same, and measured."""
+    net = on_an_uno([64, 384, 384, 10], rng, tmp_path / "net.onnx")
+    if net is None:
+        return
+    said = r"flash \(arduino-uno\): 3\d,\d{3} of 32,768 bytes, [\d,]+ too many; sign2 takes [\d,]+ of it"
+    with pytest.raises(LabcError, match=said):
+        driver.compile(net, board="arduino-uno", out=tmp_path / "out")
+    checked = trial.check(net, board="arduino-uno", sample_count=2)
+    assert {verdict.what: verdict.status for verdict in checked.verdicts if "arduino-uno" in verdict.what} == {
+        "library (arduino-uno) = reference": "not run here",
+        "flash (arduino-uno)": "failed",
+        "RAM (arduino-uno)": "passed",
+    }
+
+
+def test_little_ram_takes_kernels_without_tables_before_it_is_refused(rng: np.random.Generator, tmp_path: Path) -> None:
+    """Arena and tables together must leave the stack its place, not each table alone. Every layer is checked with that RAM, too."""
+    net = zoo.save(zoo.own(zoo.random_layers(rng, [64, 400, 400, 400, 10], method="lab")), tmp_path / "net.onnx")
+    found = {}
+    for ram in (16384, 2000):
+        out = driver.compile(net, board="bbc-microbit", ram=ram, out=tmp_path / str(ram))
+        found[ram] = manifest(out)
+    assert found[16384]["measured"]["ram"] > 2000 >= found[2000]["measured"]["ram"]  # type: ignore[index]
+    assert found[2000]["isas"] == ["scalar"]
+    checked = trial.check(net, board="bbc-microbit", ram=2000, sample_count=2, every_layer=True)
+    assert [verdict.status for verdict in checked.verdicts] == ["passed"] * len(checked.verdicts)
+    assert any("every layer" in verdict.what for verdict in checked.verdicts)

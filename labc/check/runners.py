@@ -99,8 +99,8 @@ def images(folder: Path, made: Plan, tools: Toolchain, work: Path) -> tuple[Path
     whole = link(folder, made.name, made.target, tools, (*run, self_test), work / "check.elf")
     lean = link(folder, made.name, made.target, tools, run, work / "size.elf")
     measure = wasm.sections if made.target.cpu in wasm.CPUS else elf.sections
-    sections = measure(lean)
-    return whole, sections | {"self_test": measure(whole)["flash"] - sections["flash"]}
+    sections = measure(lean.read_bytes())
+    return whole, sections | {"self_test": measure(whole.read_bytes())["flash"] - sections["flash"]}
 
 
 def chip(folder: Path, made: Plan, tools: Toolchain, work: Path) -> tuple[ChipRunner, dict[str, int]]:

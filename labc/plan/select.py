@@ -23,7 +23,7 @@ ARENA_ALIGN = 4  # the values are of at most 4 bytes, and scratch is promised no
 # Kernels and float library of a dense network on a Cortex-M0 take 3.4 KB in plain C, 4.7 KB with the core's own kernels; with convolutions
 # more. Where less than this is left beside the constants, code is to be small.
 CODE_BYTES = 8 << 10
-STACK_BYTES = 512  # of RAM that scratch leaves to the stack: plain C used up to 580 bytes of it, the kernels with scratch 292
+STACK_BYTES = 704  # of RAM that scratch leaves to the stack: plain C used up to 660 bytes of it, the kernels with scratch 372
 
 
 def plan(
@@ -32,15 +32,25 @@ def plan(
     """Choose everything, once per level of the target. `graph` is machine IR; `digest` names the model; `shape` is the input's before any
     Flatten; `golden` goes into the self-test; `reuse=False` keeps every value in the arena readable after a run.
 
-    Where the constants leave little of the target's flash, its kernels are plain C and one golden vector is enough.
-    Raises LabcError if an op has no kernel for the target.
+    Where the constants leave little of the target's flash, its kernels are plain C and one golden vector is enough; plain C, which has the
+    least scratch, also where the arena leaves too little of its RAM. Raises LabcError if an op has no kernel for the target.
     """
-    made = _plan(graph, name, digest, target, shape, golden, reuse)
+    if _crowded(made := _plan(graph, name, digest, target, shape, golden, True)):
+        plain = replace(target, isas=target.isas[-1:])
+        if _plan(graph, name, digest, plain, shape, golden, True).arena_bytes < made.arena_bytes:
+            return replace(plan(graph, name=name, digest=digest, target=plain, shape=shape, golden=golden, reuse=reuse), target=target)
+    made = made if reuse else _plan(graph, name, digest, target, shape, golden, reuse)
     vectors = len(golden) * (made.input_size + 4 * made.output_size + 4)
     if target.flash_bytes is None or target.flash_bytes - made.packed_bytes - vectors >= CODE_BYTES:
         return made
     small = _plan(graph, name, digest, replace(target, isas=target.isas[-1:]), shape, golden[:1], reuse)
     return replace(small, target=target)
+
+
+def _crowded(made: Plan) -> bool:
+    """Whether the arena leaves less than a stack of its target's RAM, and there is another choice of kernels."""
+    ram = made.target.ram_bytes
+    return ram is not None and made.arena_bytes + STACK_BYTES > ram and len(made.target.isas) > 1
 
 
 def _plan(graph: Graph, name: str, digest: str, target: Target, shape: tuple[int, ...], golden: tuple[Vector, ...], reuse: bool) -> Plan:
