@@ -25,7 +25,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_fits_is_built(model: Path, tmp_path: Path) -> None:
-    assert labc.compile(model, "arm", out=tmp_path / "out", flash=8192, ram=8192).is_dir()
+    assert labc.compile(model, "arm", out=tmp_path / "out", flash=12288, ram=8192).is_dir()
 
 
 def test_too_little_ram_names_the_layer_and_what_is_alive(model: Path, tmp_path: Path) -> None:
