@@ -64,7 +64,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Vector:
-    """One golden vector: the input's bytes, the scores' bits and the class the reference gives."""
+    """One golden vector: the input's values, the scores' bits and the class the reference gives."""
 
     inputs: tuple[int, ...]
     scores: tuple[int, ...]
