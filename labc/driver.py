@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -100,13 +99,14 @@ def pack(made: plan.Plan, form: packages.Format, tools: Toolchain | str, out: Pa
     more: dict[str, Any] = {"package": form.name}
     if not isinstance(tools, str) and (form.compiled or made.target.cpu is not None):
         with tempfile.TemporaryDirectory(prefix="labc-", ignore_cleanup_errors=True) as folder:
-            built = write(made, tools, Path(folder, "library"), progress, measured=made.target.cpu is not None)
+            progress(f"compiling with {tools.name} {tools.version}")
+            built = writer.build(contents.tree, _facts(made), made.target, tools, Path(folder, "library"))
             if form.compiled:
                 more["compiler"] = {"name": tools.name, "version": tools.version}
                 shared = built / "lib" / shared_name(made.name)
                 contents = replace(contents, library_name=shared.name, library=shared.read_bytes())
             else:
-                more["measured"] = json.loads((built / writer.MANIFEST).read_text(encoding="utf-8"))["measured"]
+                more["measured"] = measure(built, made, tools, progress)
     elif made.target.cpu is not None:
         more["measured"] = {"reason": tools}
     progress(f"packing for {form.name}")

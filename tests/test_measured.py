@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +25,8 @@ def net(rng: np.random.Generator, tmp_path: Path) -> Path:
     return zoo.save(zoo.own(zoo.random_layers(rng, [20, 40, 4], method="lab2")), tmp_path / "net.onnx")
 
 
-def manifest(folder: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads((folder / "manifest.json").read_text())
+def manifest(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     return found
 
 
@@ -56,7 +57,7 @@ def test_a_build_says_what_a_check_finds(package: str | None, net: Path, tmp_pat
 def test_a_stack_that_does_not_fit_is_not_built(package: str | None, net: Path, tmp_path: Path) -> None:
     """As `labc check` has it: arena, data and stack in the RAM there is. In 900 bytes the kernels' tables are given up already."""
     out = driver.compile(net, board="microbit-v2", ram=900, package=package, out=tmp_path / "first")
-    ram = manifest(out)["measured"]["ram"]  # type: ignore[index]
+    ram = manifest(out)["measured"]["ram"]
     assert driver.compile(net, board="microbit-v2", ram=ram, package=package, out=tmp_path / "fits").is_dir()
     with pytest.raises(LabcError, match=rf"RAM \(microbit-v2\): {ram:,} of {ram - 1:,} bytes, 1 too many; the arena takes"):
         driver.compile(net, board="microbit-v2", ram=ram - 1, package=package, out=tmp_path / "out")
@@ -68,8 +69,6 @@ def test_without_an_emulator_flash_is_known(net: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr(machines, "available", lambda cpu: "no emulator; get one")
     out = driver.compile(net, board="microbit-v2", package="folder", out=tmp_path / "out")
     found = manifest(out)["measured"]
-    assert isinstance(whole, dict)
-    assert isinstance(found, dict)
     assert found["flash"] == whole["flash"]
     assert found["ram"] == whole["ram"] - whole["stack"]
     assert (found["stack"], found["instructions"], found["reason"]) == (None, None, "no emulator; get one")
@@ -143,7 +142,7 @@ def test_little_ram_takes_kernels_without_tables_before_it_is_refused(rng: np.ra
     for ram in (16384, 2000):
         out = driver.compile(net, board="bbc-microbit", ram=ram, out=tmp_path / str(ram))
         found[ram] = manifest(out)
-    assert found[16384]["measured"]["ram"] > 2000 >= found[2000]["measured"]["ram"]  # type: ignore[index]
+    assert found[16384]["measured"]["ram"] > 2000 >= found[2000]["measured"]["ram"]
     assert found[2000]["isas"] == ["scalar"]
     checked = trial.check(net, board="bbc-microbit", ram=2000, sample_count=2, every_layer=True)
     assert [verdict.status for verdict in checked.verdicts] == ["passed"] * len(checked.verdicts)
