@@ -13,6 +13,7 @@ from labc.board import Board
 from labc.check import Status, Verdict
 from labc.check import cost as costs
 from labc.errors import FAILED, NOT_HERE, LabcError
+from labc.progress import Ticks
 
 _STYLE = {"passed": "green", "failed": "bold red", "not run here": "yellow"}
 
@@ -109,7 +110,7 @@ def check(
     inputs: Path | None = None,
     name: str | None = None,
     cc: str | None = None,
-    progress: trial.Ticks = lambda step, done, total: None,
+    progress: Ticks = lambda step, done, total: None,
 ) -> Everywhere:
     """Build one network for every board, run each on its own instruction set and compare every output, bit for bit.
 
@@ -123,7 +124,7 @@ def check(
     return Everywhere(str(path), ready.compiled.name, ready.compiled.digest, ready.verdicts, tuple(results))
 
 
-def _one(ready: trial.Ready, one: Board, cc: str | None, known: dict[object, trial.Tried], progress: trial.Ticks) -> BoardResult:
+def _one(ready: trial.Ready, one: Board, cc: str | None, known: dict[object, trial.Tried], progress: Ticks) -> BoardResult:
     """The network on one board; `known` holds what its like were found to be."""
     there: Any = {"flash_there": one.flash_bytes, "ram_there": one.ram_bytes}
     try:

@@ -205,10 +205,10 @@ def _check_kernels(a: argparse.Namespace) -> int:
 
 def _bench(a: argparse.Namespace) -> int:
     _say(f"reading {a.model}", a)
-    from labc import report, trial
+    from labc import report, timing
 
     with _bar(a) as bar:
-        benched = trial.benchmark(a.model, a.target, levels=a.levels, progress=bar)
+        benched = timing.benchmark(a.model, a.target, levels=a.levels, progress=bar)
     return _print(a, report.data(benched), lambda console: report.show_bench(console, benched))
 
 

@@ -1,33 +1,29 @@
-"""Try a model out: build it in a temporary folder, prove it or time it there. And the kernels alone."""
+"""Try a model out: build it in a temporary folder and prove it there. And the kernels alone."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from labc import bench, emit, library, machines, plan, remote, report, toolchain
+from labc import bench, machines, plan, remote, report, running, toolchain
 from labc import board as boards
-from labc import target as targets
 from labc.check import Verdict, samples
 from labc.check import cost as costs
 from labc.check import kernels as kernel_check
 from labc.check import model as proof
 from labc.check.referee import referee
-from labc.check.runners import ChipRunner, HostRunner, chip, count_layers, faulty
+from labc.check.runners import ChipRunner, HostRunner, count_layers, faulty
 from labc.driver import Compiled, front, planned, target_for, tools_for, write
 from labc.errors import BAD_INPUT, NOT_HERE, LabcError
 from labc.flags import Toolchain
-from labc.ir import machine, pointwise
-from labc.ir.core import Array, Graph
-from labc.ir.fused import Fused
-from labc.passes.ranges import bounds
-from labc.passes.threshold import sums_to_prove
-
-Ticks = Callable[[str, int, int], None]  # step, done, total (0 = unknown)
+from labc.ir.core import Array
+from labc.passes.threshold import dead_channels, sums_to_prove
+from labc.progress import Ticks, counter
 
 HOST_SAMPLES, CHIP_SAMPLES = 1000, 100
 LAYER_SAMPLES = 20  # inputs whose every value between layers is compared
@@ -129,9 +125,9 @@ def ready(path: Path | str, count: int, seed: int, inputs: Path | None, name: st
     x = samples.draw(entry, count, seed)
     if inputs is not None:
         x = np.concatenate([x, samples.from_file(inputs, entry)])
-    first, scores = proof.levels(layers, compiled.machine, x, _counter(progress, "reference", len(x)))
+    first, scores = proof.levels(layers, compiled.machine, x, counter(progress, "reference", len(x)))
     stages = dict(compiled.stages)
-    tick = _counter(progress, "thresholds", sums_to_prove(stages["pool"]))
+    tick = counter(progress, "thresholds", sums_to_prove(stages["pool"]))
     verdicts = [first, proof.thresholds(stages, compiled.machine, tick)]
     progress("onnxruntime", 0, 0)
     verdicts.append(referee(Path(path), x, scores, compiled.model.notes))
@@ -163,7 +159,7 @@ def try_out(
         if reason is not None:
             return Tried((Verdict(f"library ({where}) = reference", "not run here", reason),))
         try:
-            runner, sections = _runner(folder, made, tools, work / "image")
+            runner, sections = running.start(folder, made, tools, work / "image")
         except LabcError as error:  # the emulator lacks the memory
             if error.code != NOT_HERE or wanted.cpu is None:
                 raise
@@ -172,28 +168,29 @@ def try_out(
             return Tried(tuple(verdicts)) if isinstance(still, str) else Tried((*verdicts, *costs.fit(made, still, where)), still)
         for level in made.levels:
             place = f"library ({where}, {level.name})" if made.dispatched else f"library ({where})"
-            if not _forced(runner, made, level):
+            if not running.use(runner, made, level):
                 reason = f"this processor does not have all of {', '.join(level.needs)}"
                 verdicts.append(Verdict(f"{place} = reference", "not run here", reason))
                 continue
             try:
-                found = proof.library(runner, x, scores, place, _counter(progress, place, len(x)))
+                found = proof.library(runner, x, scores, place, counter(progress, place, len(x)))
             except machines.StackOverflow:
                 raise
             except machines.EmulatorFault as fault:
-                source = _steps_source(made, work)
+                source = running.steps_source(made, work)
                 raise faulty(fault, folder, made, tools, source, x[0].reshape(-1)) from fault
             if found[0].status == "failed" or every_layer:
-                found += _by_layer(ready, made, tools, level, place, work, found[0].status == "failed", every_layer, progress)
+                keep = partial(running.keep, ready.compiled, made, tools, level.name, work)
+                found += _by_layer(ready, keep, place, found[0].status == "failed", every_layer, progress)
             verdicts += found
         if isinstance(runner, HostRunner):
             runner.library.force_level(None)
             if timed:
-                timing = bench.time_inference(runner.library, x[-1].reshape(-1), tools, wanted, _counter(progress, "timing", bench.SAMPLES))
+                timing = bench.time_inference(runner.library, x[-1].reshape(-1), tools, wanted, counter(progress, "timing", bench.SAMPLES))
         else:
             cost = costs.run(runner, costs.example(made), sections)
             if every_layer or wanted.cpu not in remote.MACHINES:  # there each count starts two emulators
-                counts, cycles = count_layers(folder, made, tools, _steps_source(made, work), costs.example(made))
+                counts, cycles = count_layers(folder, made, tools, running.steps_source(made, work), costs.example(made))
                 cost = replace(cost, layers=counts, layer_cycles=cycles)
             verdicts += costs.fit(made, cost, where)
     return Tried(tuple(verdicts), cost, timing)
@@ -201,25 +198,23 @@ def try_out(
 
 def _by_layer(
     ready: Ready,
-    made: plan.Plan,
-    tools: Toolchain,
-    level: plan.Level,
+    keep: Callable[[], tuple[HostRunner | ChipRunner, plan.Level]],
     place: str,
-    work: Path,
     wrong: bool,
     every_layer: bool,
     progress: Ticks,
 ) -> list[Verdict]:
-    """Every value between two layers, of some inputs, and of a `wrong` library the first layer that is: by one that keeps all values."""
-    compiled, found = ready.compiled, list[Verdict]()
+    """Every value between two layers, of some inputs, and of a `wrong` library the first layer that is: by the one that `keep` makes,
+    which keeps all values."""
+    graph, found = ready.compiled.machine, list[Verdict]()
     try:
-        kept, kept_level = _kept(compiled, made, tools, level.name, work)
+        kept, level = keep()
         if every_layer:
             some = ready.x[:LAYER_SAMPLES]
-            tick = _counter(progress, f"{place}, layers", len(some))
-            found.append(proof.layers(kept, kept_level, compiled.machine, some, place, tick))
+            tick = counter(progress, f"{place}, layers", len(some))
+            found.append(proof.layers(kept, level, graph, some, place, tick))
         if wrong:
-            blamed = proof.first_difference(kept, kept_level, compiled.machine, ready.x, ready.scores)
+            blamed = proof.first_difference(kept, level, graph, ready.x, ready.scores)
             found.append(Verdict(f"{place}: first wrong layer", "failed", blamed))
     except machines.StackOverflow as overflow:  # all values at once are more than the core has memory for
         found.append(Verdict(f"{place}: by layer", "not run here", overflow.reason))
@@ -228,111 +223,6 @@ def _by_layer(
             raise
         found.append(Verdict(f"{place}: by layer", "not run here", str(error)))
     return found
-
-
-def _steps_source(made: plan.Plan, work: Path) -> Path:
-    source = work / "steps.c"
-    source.write_text(emit.layer_steps(made, made.levels[0]))
-    return source
-
-
-def benchmark(
-    path: Path | str,
-    target: str = "host",
-    *,
-    levels: Sequence[str] | None = None,
-    seed: int = 0,
-    progress: Ticks = lambda step, done, total: None,
-) -> report.Benched:
-    """Build a model in a temporary folder and time it on this machine: the whole, each layer, and what the machine could do at most.
-
-    One random input from `seed`: the time does not depend on it. Raises LabcError for a target that is not this machine.
-    """
-    wanted = targets.with_levels(targets.find(target), levels)
-    if reason := toolchain.not_here(wanted):
-        raise LabcError(f"bench: {wanted.name}: {reason}; time with --target host, or count instructions with labc check")
-    wanted, tools = tools_for(target, levels)
-    compiled = front(path, None, lambda step: progress(step, 0, 0))
-    layers = compiled.model.graph
-    x = samples.draw(layers.types[layers.input().name], 1, seed)[0].reshape(-1)
-    made = planned(compiled, wanted)
-    work_of = products(compiled.machine)
-    with tempfile.TemporaryDirectory(prefix="labc-bench-", ignore_cleanup_errors=True) as work:
-        progress("building", 0, 0)
-        loaded = library.load(write(made, tools, Path(work) / "library"))
-        level = next(level for level in made.levels if not made.dispatched or level.name == loaded.level)
-        tick = _counter(progress, "timing", 0)
-        taken = bench.bench(loaded, x, made, level, work_of, emit.layers_timer(made, level), tools, wanted, tick)
-    return report.Benched(
-        model=str(path),
-        name=compiled.name,
-        digest=compiled.digest,
-        target=wanted.name,
-        isas=level.isas,
-        processor=bench.processor(),
-        compiler=f"{tools.name} {tools.version}",
-        macs=sum(macs for macs, _ in work_of.values()),
-        bench=taken,
-    )
-
-
-def products(graph: Graph) -> dict[str, tuple[int, int]]:
-    """Multiplications and weights of each layer of machine IR: each weight once per output pixel, taps outside the image counted too."""
-    sums = ((node.name, node.sums if isinstance(node, Fused) else node) for node in graph.nodes)
-    counts = ((name, node.weights.type.size, graph.types[name]) for name, node in sums if isinstance(node, machine.Sums))
-    return {name: (weights * type_.size // type_.shape[0], weights) for name, weights, type_ in counts}
-
-
-def dead_channels(graph: Graph) -> int:
-    """How many channels of machine IR have a sign that no input can change."""
-    dead = 0
-    for node in graph.nodes:
-        end = node.end if isinstance(node, Fused) else node
-        if isinstance(end, pointwise.Threshold):
-            low, high = node.sums.bounds(graph.types[node.inputs[0]].element) if isinstance(node, Fused) else bounds(graph, node.inputs[0])
-            dead += int(((end.thresholds.array <= low) | (end.thresholds.array > high)).sum())
-    return dead
-
-
-def _runner(folder: Path, made: plan.Plan, tools: Toolchain, work: Path) -> tuple[HostRunner | ChipRunner, dict[str, int]]:
-    if made.target.cpu is None:
-        return HostRunner(library.load(folder)), {}
-    work.mkdir()
-    return chip(folder, made, tools, work)
-
-
-def _forced(runner: HostRunner | ChipRunner, made: plan.Plan, level: plan.Level) -> bool:
-    """Have the library use `level`, where it has a choice; whether this processor runs it."""
-    if made.dispatched and isinstance(runner, HostRunner):
-        try:
-            runner.library.force_level(level.name)
-        except LabcError as error:
-            if error.code != NOT_HERE:
-                raise
-            return False
-    return True
-
-
-def _kept(compiled: Compiled, made: plan.Plan, tools: Toolchain, name: str, work: Path) -> tuple[HostRunner | ChipRunner, plan.Level]:
-    """A second library in which every value has its own place in the arena, using its level `name`; and that level."""
-    kept = planned(compiled, made.target, reuse=False)
-    kept = replace(kept, target=replace(kept.target, ram_bytes=None))  # the kernels of the RAM there is; more of it for their values
-    runner, _ = _runner(write(kept, tools, work / f"kept-{name}"), kept, tools, work / f"kept-{name}-image")
-    level = next(level for level in kept.levels if level.name == name)
-    _forced(runner, kept, level)
-    return runner, level
-
-
-def _counter(progress: Ticks, step: str, total: int) -> Callable[[int], None]:
-    done = 0
-    progress(step, 0, total)
-
-    def tick(n: int) -> None:
-        nonlocal done
-        done += n
-        progress(step, done, total)
-
-    return tick
 
 
 def check_kernels(
@@ -349,4 +239,4 @@ def check_kernels(
         where = kernel_check.machines(target)
     else:
         where = (kernel_check.emulated(boards.find(board).name, target_for(target, board=board)),)
-    return kernel_check.check(where, seed, lambda machine, rows: _counter(progress, f"kernels on {machine}", rows))
+    return kernel_check.check(where, seed, lambda machine, rows: counter(progress, f"kernels on {machine}", rows))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import zoo
 
-from labc import bench, kernels, report, resources, toolchain, trial
+from labc import bench, kernels, report, resources, timing, toolchain
 from labc.cli import main
 from labc.compiling import compile_objects
 from labc.errors import BAD_INPUT, LabcError
@@ -27,7 +27,7 @@ def few_short_samples(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("target", ["host", *(["x86-64"] if HERE == "x86_64" else [])])
 def test_every_layer_has_its_time_and_share(digits_like: Path, target: str) -> None:
-    taken = trial.benchmark(digits_like, target)
+    taken = timing.benchmark(digits_like, target)
     assert [layer.layer for layer in taken.bench.layers] == ["sign1", "sign2", "fc3", "fc3.affine"]
     assert [layer.macs for layer in taken.bench.layers] == [64 * 48, 48 * 33, 33 * 10, 0]
     assert taken.macs == 64 * 48 + 48 * 33 + 33 * 10
@@ -45,7 +45,7 @@ def test_every_layer_has_its_time_and_share(digits_like: Path, target: str) -> N
 def test_the_parts_make_up_the_whole(tmp_path: Path) -> None:
     """Layers are timed where they stand. (Generously: this says that nothing is counted twice or left out, not how fast it is.)"""
     path = zoo.save(zoo.own(zoo.random_layers(np.random.default_rng(3), [512, 512, 512, 10])), tmp_path / "net.onnx")
-    taken = trial.benchmark(path).bench
+    taken = timing.benchmark(path).bench
     parts = sum(layer.time.median_ns for layer in taken.layers)
     assert taken.whole.median_ns / 4 < parts < 4 * taken.whole.median_ns
 
@@ -63,7 +63,7 @@ def test_json_and_table(digits_like: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_another_machine_is_not_timed(digits_like: Path) -> None:
     with pytest.raises(LabcError, match=r"bench: arm: it is for cortex-m4, .*; time with --target host") as caught:
-        trial.benchmark(digits_like, "arm")
+        timing.benchmark(digits_like, "arm")
     assert caught.value.code == BAD_INPUT
 
 
@@ -84,4 +84,4 @@ def test_the_loops_compile_without_a_warning(tool: Toolchain, tmp_path: Path) ->
 
 
 def test_a_report_is_plain_data(digits_like: Path) -> None:
-    assert json.loads(json.dumps(report.data(trial.benchmark(digits_like))))["name"] == "net"
+    assert json.loads(json.dumps(report.data(timing.benchmark(digits_like))))["name"] == "net"

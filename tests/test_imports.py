@@ -58,13 +58,18 @@ ALLOWED: dict[str, set[str]] = {
         "ir", "passes", "frontend", "naming", "golden", "plan", "emit", "package", "build", "board", "target", "compiling",
         "flags", "toolchain", "check", "ABI",
     },
+    "progress": set(),
+    "running": {"driver", "emit", "flags", "library", "plan", "check"},
     "trial": {
-        "driver", "flags", "ir", "passes", "plan", "emit", "board", "target", "toolchain", "library", "machines", "remote", "check",
-        "bench", "report",
+        "driver", "flags", "ir", "passes", "plan", "board", "toolchain", "machines", "remote", "check", "bench", "report", "running",
+        "progress",
     },
-    "boards": {"board", "check", "cycles", "driver", "machines", "plan", "report", "toolchain", "trial"},
+    "timing": {
+        "driver", "ir", "emit", "target", "toolchain", "library", "check", "bench", "report", "progress",
+    },
+    "boards": {"board", "check", "cycles", "driver", "machines", "plan", "progress", "report", "toolchain", "trial"},
     "arguments": {"__version__"},
-    "cli": {"arguments", "driver", "trial", "report", "doctor", "boards", "package", "train"},
+    "cli": {"arguments", "driver", "trial", "timing", "report", "doctor", "boards", "package", "train"},
     "train": {"process"},
     "demo": {"cli"},
 }  # fmt: skip

@@ -140,3 +140,14 @@ def _flip(source: Node, made: Node) -> Array:
         raise made.fail("its weights are not the layer's, up to a row's sign", "this is a fault in labc; please report it")
     result: Array = flip[:, 0]
     return result
+
+
+def dead_channels(graph: Graph) -> int:
+    """How many channels of machine IR have a sign that no input can change."""
+    dead = 0
+    for node in graph.nodes:
+        end = node.end if isinstance(node, Fused) else node
+        if isinstance(end, pointwise.Threshold):
+            low, high = node.sums.bounds(graph.types[node.inputs[0]].element) if isinstance(node, Fused) else bounds(graph, node.inputs[0])
+            dead += int(((end.thresholds.array <= low) | (end.thresholds.array > high)).sum())
+    return dead

@@ -16,6 +16,7 @@ from labc.check.referee import referee
 from labc.check.runners import HostRunner, chip
 from labc.errors import LabcError
 from labc.ir.core import Type
+from labc.passes.threshold import dead_channels
 from labc.target import TARGETS
 
 
@@ -176,4 +177,4 @@ def test_dead_channels_are_counted(tmp_path: Path) -> None:
     signs = zoo.Layer(np.ones((3, 2), np.int8), np.float32([0, 0, 1]), np.float32([1, -1, -5]), "sign")
     scores = zoo.Layer(np.ones((1, 3), np.int8), np.float32([1]), np.float32([0]), "scores")
     compiled = driver.front(zoo.save(zoo.own([signs, scores]), tmp_path / "net.onnx"))
-    assert trial.dead_channels(compiled.machine) == 2
+    assert dead_channels(compiled.machine) == 2

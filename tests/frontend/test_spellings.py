@@ -271,7 +271,7 @@ def test_dead_batch_norm_is_exact(tmp_path: Path, rng: np.random.Generator) -> N
     signs = next(v for k, v in reference.run(model.graph, x).items() if isinstance(model.graph.by_name[k], layers.Sign))
     assert np.all(signs[:, :5] == [1, -1, 1, 1, -1])
     assert np.array_equal(scores(model, x), run(path, x))
-    from labc.trial import dead_channels
+    from labc.passes.threshold import dead_channels
 
     assert dead_channels(passes.run(model.graph)) == 5
 

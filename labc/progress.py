@@ -1,0 +1,20 @@
+"""How work that takes a while says how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Ticks = Callable[[str, int, int], None]  # step, done, total (0 = unknown)
+
+
+def counter(progress: Ticks, step: str, total: int) -> Callable[[int], None]:
+    """tick(n): `n` more of the `total` of `step` are done."""
+    done = 0
+    progress(step, 0, total)
+
+    def tick(n: int) -> None:
+        nonlocal done
+        done += n
+        progress(step, done, total)
+
+    return tick
