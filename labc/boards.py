@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labc import board, cycles, driver, machines, plan, report, toolchain, trial
+from labc import board, cycles, driver, emulator, plan, report, toolchain, trial
 from labc.board import Board
 from labc.check import Status, Verdict
 from labc.check import cost as costs
@@ -93,8 +93,8 @@ def rows() -> list[BoardRow]:
 
 
 def _here(one: Board) -> tuple[bool, str, bool, str]:
-    reason = machines.available(one.cpu)
-    on = reason or f"emulated {one.cpu} ({machines.name(one.cpu)})"
+    reason = emulator.available(one.cpu)
+    on = reason or f"emulated {one.cpu} ({emulator.name(one.cpu)})"
     try:
         tools = toolchain.find(one.on)
     except LabcError as error:
@@ -141,7 +141,7 @@ def _one(ready: trial.Ready, one: Board, cc: str | None, known: dict[object, tri
     try:
         if key not in known:
             known[key] = trial.try_out(ready, made, tools, one.name, progress=progress)
-    except machines.StackOverflow as error:
+    except emulator.StackOverflow as error:
         return BoardResult(one.name, one.cpu, compiler, True, "not run here", "failed", f"does not fit: {error}", **there)
     except LabcError as error:
         equal: Status = "not run here" if error.code == NOT_HERE else "failed"  # it crashed or hung, or could not even be built

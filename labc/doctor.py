@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from labc import candidates, machines, remote, target, toolchain
+from labc import candidates, emulator, target, toolchain
+from labc.emulator import qemu
 from labc.errors import LabcError
 from labc.flags import Toolchain
 
@@ -55,8 +56,8 @@ def targets() -> list[TargetRow]:
 
 
 def _target(wanted: target.Target) -> TargetRow:
-    reason = machines.available(wanted.cpu) if wanted.cpu is not None else toolchain.not_here(wanted)
-    place = f"this machine ({platform.machine()})" if wanted.cpu is None else f"emulated {wanted.cpu} ({machines.name(wanted.cpu)})"
+    reason = emulator.available(wanted.cpu) if wanted.cpu is not None else toolchain.not_here(wanted)
+    place = f"this machine ({platform.machine()})" if wanted.cpu is None else f"emulated {wanted.cpu} ({emulator.name(wanted.cpu)})"
     try:
         tools = toolchain.find(wanted)
     except LabcError:
@@ -72,7 +73,7 @@ def survey() -> list[Tool]:
             there = isinstance(tools, Toolchain)
             detail = tools.version if isinstance(tools, Toolchain) else tools
             found.append(Tool(name, there, detail, f"compiler for {wanted.name}", candidates.install(name) or candidates.install("zig")))
-    for cpu, machine in (*remote.MACHINES.items(), ("atmega328p", remote.SIMAVR)):
+    for cpu, machine in (*qemu.MACHINES.items(), ("atmega328p", qemu.SIMAVR)):
         there = shutil.which(machine.program) is not None
         found.append(Tool(machine.program, there, "" if there else "not on PATH", f"emulator for {cpu}", f"apt install {machine.package}"))
     found += [Tool(wheel, find_spec(wheel) is not None, "", purpose, remedy) for wheel, purpose, remedy in _WHEELS]

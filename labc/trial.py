@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labc import bench, machines, plan, remote, report, running, toolchain
+from labc import bench, emulator, plan, report, running, toolchain
 from labc import board as boards
 from labc.check import Verdict, samples
 from labc.check import cost as costs
@@ -19,6 +19,7 @@ from labc.check import model as proof
 from labc.check.referee import referee
 from labc.check.runners import ChipRunner, HostRunner, count_layers, faulty
 from labc.driver import Compiled, front, planned, target_for, tools_for, write
+from labc.emulator import qemu
 from labc.errors import BAD_INPUT, NOT_HERE, LabcError
 from labc.flags import Toolchain
 from labc.ir.core import Array
@@ -155,7 +156,7 @@ def try_out(
         work = Path(name)
         progress(f"building for {where}" if wanted.cpu else "building", 0, 0)
         folder = write(made, tools, work / "library")
-        reason = machines.available(wanted.cpu) if wanted.cpu is not None else toolchain.not_here(wanted)
+        reason = emulator.available(wanted.cpu) if wanted.cpu is not None else toolchain.not_here(wanted)
         if reason is not None:
             return Tried((Verdict(f"library ({where}) = reference", "not run here", reason),))
         try:
@@ -174,9 +175,9 @@ def try_out(
                 continue
             try:
                 found = proof.library(runner, x, scores, place, counter(progress, place, len(x)))
-            except machines.StackOverflow:
+            except emulator.StackOverflow:
                 raise
-            except machines.EmulatorFault as fault:
+            except emulator.EmulatorFault as fault:
                 source = running.steps_source(made, work)
                 raise faulty(fault, folder, made, tools, source, x[0].reshape(-1)) from fault
             if found[0].status == "failed" or every_layer:
@@ -189,7 +190,7 @@ def try_out(
                 timing = bench.time_inference(runner.library, x[-1].reshape(-1), tools, wanted, counter(progress, "timing", bench.SAMPLES))
         else:
             cost = costs.run(runner, costs.example(made), sections)
-            if every_layer or wanted.cpu not in remote.MACHINES:  # there each count starts two emulators
+            if every_layer or wanted.cpu not in qemu.MACHINES:  # there each count starts two emulators
                 counts, cycles = count_layers(folder, made, tools, running.steps_source(made, work), costs.example(made))
                 cost = replace(cost, layers=counts, layer_cycles=cycles)
             verdicts += costs.fit(made, cost, where)
@@ -216,7 +217,7 @@ def _by_layer(
         if wrong:
             blamed = proof.first_difference(kept, level, graph, ready.x, ready.scores)
             found.append(Verdict(f"{place}: first wrong layer", "failed", blamed))
-    except machines.StackOverflow as overflow:  # all values at once are more than the core has memory for
+    except emulator.StackOverflow as overflow:  # all values at once are more than the core has memory for
         found.append(Verdict(f"{place}: by layer", "not run here", overflow.reason))
     except LabcError as error:
         if error.code != NOT_HERE:

@@ -15,11 +15,12 @@ import zoo
 import zoo_images
 from here import not_run_here
 
-from labc import board, boards, decode, driver, elf, errors, machines, remote, toolchain, trial
+from labc import board, boards, decode, driver, elf, emulator, errors, toolchain, trial
 from labc import target as targets
 from labc.cli import main
 from labc.compiling import compile_objects
-from labc.emulator import Image
+from labc.emulator import qemu
+from labc.emulator.unicorn import Image
 from labc.errors import LabcError
 from labc.flags import Toolchain
 from labc.image import image_files, link_image
@@ -97,7 +98,7 @@ def test_a_board_cannot_have_more_than_its_core(key: str, size: str, most: str, 
 
 def test_more_flash_than_the_emulated_machine_is_told(rng: np.random.Generator, tmp_path: Path) -> None:
     """A file may claim what its core could address; QEMU's board has less, and says so."""
-    if reason := machines.available("cortex-m55"):
+    if reason := emulator.available("cortex-m55"):
         not_run_here("a board larger than QEMU's", reason)
         return
     big = zoo.save(zoo.own(zoo.random_layers(rng, [1000, 5000, 4])), tmp_path / "big.onnx")
@@ -153,7 +154,7 @@ def test_a_network_is_equal_on_a_board(name: str, net: Path) -> None:
     except LabcError as error:
         not_run_here(f"a network on {name}", str(error))
         return
-    if reason := machines.available(one.cpu):
+    if reason := emulator.available(one.cpu):
         not_run_here(f"a network on {name}", reason)
         return
     checked = trial.check(net, board=name, sample_count=6, every_layer=True)
@@ -172,7 +173,7 @@ def test_a_network_is_equal_on_a_board(name: str, net: Path) -> None:
 def test_a_small_cnn_is_equal_on_an_uno(rng: np.random.Generator, tmp_path: Path) -> None:
     """In 2 KiB of RAM, with a 16-bit int and size_t, and flash that plain loads do not reach: 6x6 pixels, two convolutions and a pool."""
     one = board.find("arduino-uno")
-    if reason := machines.available(one.cpu):
+    if reason := emulator.available(one.cpu):
         not_run_here("a convolutional network on arduino-uno", reason)
         return
     net = zoo_images.Images(rng, [1, 6, 6])
@@ -186,17 +187,17 @@ def test_a_small_cnn_is_equal_on_an_uno(rng: np.random.Generator, tmp_path: Path
 
 def test_simavr_does_what_qemu_does(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is only simavr: the same scores, flash, RAM and stack; no counts."""
-    if reason := machines.available("atmega328p"):
+    if reason := emulator.available("atmega328p"):
         not_run_here("a network in simavr", reason)
         return
     found = trial.check(net, board="arduino-uno", sample_count=3)
     which = shutil.which
     monkeypatch.setattr(shutil, "which", lambda program: None if program == "qemu-system-avr" else which(program))
     if which("simavr") is None:
-        assert "nor is simavr (apt install simavr)" in str(machines.available("atmega328p"))
+        assert "nor is simavr (apt install simavr)" in str(emulator.available("atmega328p"))
         not_run_here("a network in simavr", "simavr is not on PATH (Debian, Ubuntu: apt install simavr)")
         return
-    assert machines.name("atmega328p") == "simavr"
+    assert emulator.name("atmega328p") == "simavr"
     checked = trial.check(net, board="arduino-uno", sample_count=3)
     assert not checked.failed, checked.verdicts
     assert found.chip is not None
@@ -205,12 +206,12 @@ def test_simavr_does_what_qemu_does(net: Path, monkeypatch: pytest.MonkeyPatch) 
     assert uncounted == checked.chip
     assert checked.chip.no_cycles
     monkeypatch.setattr(shutil, "which", lambda program: None)
-    assert "apt install qemu-system-misc), nor is simavr (apt install simavr)" in str(machines.available("atmega328p"))
+    assert "apt install qemu-system-misc), nor is simavr (apt install simavr)" in str(emulator.available("atmega328p"))
 
 
 def test_digits_fit_a_cortex_m0_with_little_memory(rng: np.random.Generator, tmp_path: Path) -> None:
     """64-256-256-10 in 16 KiB of flash with its self-test, and 1 KiB of RAM with its stack: plain C, for its size."""
-    if reason := machines.available("cortex-m0"):
+    if reason := emulator.available("cortex-m0"):
         not_run_here("a network on bbc-microbit", reason)
         return
     path = zoo.save(zoo.own(zoo.random_layers(rng, [64, 256, 256, 10])), tmp_path / "net.onnx")
@@ -223,7 +224,7 @@ def test_digits_fit_a_cortex_m0_with_little_memory(rng: np.random.Generator, tmp
 
 @pytest.mark.parametrize(("name", "cpu"), [("riscv64", None), ("big-endian", None), ("wasm32", None), ("wasm32", "wasm32")])
 def test_a_network_is_equal_on_a_target(name: str, cpu: str | None, net: Path) -> None:
-    if reason := machines.available(targets.with_core(targets.find(name), cpu).cpu or ""):
+    if reason := emulator.available(targets.with_core(targets.find(name), cpu).cpu or ""):
         not_run_here(f"a network on {name}", reason)
         return
     checked = trial.check(net, name, cpu=cpu, sample_count=6, every_layer=True)
@@ -231,7 +232,7 @@ def test_a_network_is_equal_on_a_target(name: str, cpu: str | None, net: Path) -
 
 
 def test_a_network_is_equal_on_riscv64_with_zbb(net: Path) -> None:
-    if reason := machines.available("rv64gc_zbb"):
+    if reason := emulator.available("rv64gc_zbb"):
         not_run_here("a network on rv64gc_zbb", reason)
         return
     checked = trial.check(net, "riscv64", cpu="rv64gc_zbb", sample_count=6)
@@ -253,7 +254,7 @@ int peek(const int *p) { return *p; }
 def test_qemu_counts_riscv_as_unicorn_does(name: str, cpu: str, tmp_path: Path) -> None:
     """The same image without Zbb, in the memory of QEMU's machine, on either; then what is a fault there."""
     plain, where = targets.find(name), targets.with_core(targets.find(name), cpu)
-    if reason := remote.available(cpu):
+    if reason := qemu.available(cpu):
         not_run_here(f"QEMU's counts on {cpu}", reason)
         return
     tools = toolchain.find(plain)
@@ -263,7 +264,7 @@ def test_qemu_counts_riscv_as_unicorn_does(name: str, cpu: str, tmp_path: Path) 
     names = ["sum", "hang", "peek", "many", "illegal"]
     image = link_image(tools, plain, objects, script, tmp_path / "code.elf", entry="labc_image_start", keep=names)
     found = []
-    for core in (Image(image, plain.cpu or ""), remote.Image(image, cpu)):
+    for core in (Image(image, plain.cpu or ""), qemu.Image(image, cpu)):
         at = core.alloc(100, 1)
         core.write(at, bytes(range(100)))
         found.append(core.call("sum", at, 100, measure=True))
@@ -273,14 +274,14 @@ def test_qemu_counts_riscv_as_unicorn_does(name: str, cpu: str, tmp_path: Path) 
     assert found[1].instructions in (None, found[0].instructions)  # None: no compiler for QEMU's plugin here
     for function, argument, reason in (
         ("peek", 0x0800_0000, "load access fault"),
-        ("peek", remote.FENCED[cpu][7], "load access fault"),
+        ("peek", qemu.FENCED[cpu][7], "load access fault"),
         ("illegal", 0, "illegal instruction"),
     ):
         with pytest.raises(LabcError, match=f"{function}: .*{reason}"):
-            remote.Image(image, cpu).call(function, argument)
-    assert remote.Image(image, cpu).call("peek", remote.FENCED[cpu][7] - 4).result == 0
+            qemu.Image(image, cpu).call(function, argument)
+    assert qemu.Image(image, cpu).call("peek", qemu.FENCED[cpu][7] - 4).result == 0
     with pytest.raises(LabcError, match=r"hang: .*no end after 0\.2 s"):
-        remote.Image(image, cpu).call("hang", seconds=0.2)
+        qemu.Image(image, cpu).call("hang", seconds=0.2)
 
 
 MANY = """
@@ -297,7 +298,7 @@ void illegal(void) { __asm__ volatile(".4byte 0"); }
 def test_qemu_counts_as_unicorn_does(tmp_path: Path) -> None:
     """The same image of a Cortex-M3 on unicorn's and on QEMU's Cortex-M55: the same answers, instructions and stack."""
     where = targets.with_core(targets.find("arm"), "cortex-m3")
-    if reason := remote.available("cortex-m55"):
+    if reason := qemu.available("cortex-m55"):
         not_run_here("QEMU's counts", reason)
         return
     tools = toolchain.find(where)
@@ -306,7 +307,7 @@ def test_qemu_counts_as_unicorn_does(tmp_path: Path) -> None:
     objects = compile_objects(tools, where, [*start, tmp_path / "code.c"], [], tmp_path)
     image = link_image(tools, where, objects, script, tmp_path / "code.elf", keep=["sum", "hang", "peek"])
     found = []
-    for core in (Image(image, "cortex-m3"), remote.Image(image, "cortex-m55")):
+    for core in (Image(image, "cortex-m3"), qemu.Image(image, "cortex-m55")):
         at = core.alloc(100, 1)
         core.write(at, bytes(range(100)))
         found.append(core.call("sum", at, 100, measure=True))
@@ -316,9 +317,9 @@ def test_qemu_counts_as_unicorn_does(tmp_path: Path) -> None:
     assert found[1].instructions in (None, found[0].instructions)  # None: no compiler for QEMU's plugin here
     assert not found[1].blocks or decode.tally(found[1].blocks, "thumb") == decode.tally(found[0].blocks, "thumb")
     with pytest.raises(LabcError, match=r"peek: .*(HardFault|BusFault)"):
-        remote.Image(image, "cortex-m55").call("peek", 0x5000_0000)
+        qemu.Image(image, "cortex-m55").call("peek", 0x5000_0000)
     with pytest.raises(LabcError, match=r"hang: .*no end after 0\.2 s"):
-        remote.Image(image, "cortex-m55").call("hang", seconds=0.2)
+        qemu.Image(image, "cortex-m55").call("hang", seconds=0.2)
     with pytest.raises(LabcError, match="no function 'none'"):
         core.call("none")
     with pytest.raises(LabcError, match="do not fit"):
@@ -349,7 +350,7 @@ def test_what_does_not_fit_once_linked_is_not_built(net: Path, tmp_path: Path) -
 
 def test_the_matrix(net: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(board, "names", lambda: ["microbit-v2", "mps2-an386", "hifive1", "arduino-uno"])
-    monkeypatch.setattr(remote, "available", lambda cpu: "no QEMU; get one")
+    monkeypatch.setattr(qemu, "available", lambda cpu: "no QEMU; get one")
     assert main(["check", str(net), "--all", "--samples", "5", "--json"]) == errors.OK
     told = json.loads(capsys.readouterr().out)
     rows = {row["board"]: row for row in told["boards"]}
@@ -400,8 +401,8 @@ def test_a_board_where_it_crashes_has_failed(net: Path, monkeypatch: pytest.Monk
     """A crash or a hang is a difference; too little memory is none; what cannot be built is no missing tool."""
     monkeypatch.setattr(board, "names", lambda: ["bbc-microbit", "microbit-v2", "hifive1"])
     faults = {
-        "bbc-microbit": machines.EmulatorFault("net_run", 4, "sums", "a write to nowhere"),
-        "microbit-v2": machines.StackOverflow("net_run", "the 5 bytes"),
+        "bbc-microbit": emulator.EmulatorFault("net_run", 4, "sums", "a write to nowhere"),
+        "microbit-v2": emulator.StackOverflow("net_run", "the 5 bytes"),
         "hifive1": LabcError("net.c: error: no such thing"),
     }
 

@@ -18,6 +18,7 @@ from here import not_run_here
 
 from labc import errors
 from labc.cli import main
+from labc.emulator import unicorn
 from labc.target import TARGETS
 
 COMMANDS = ("train", "inspect", "build", "check", "bench", "boards", "targets", "doctor")
@@ -242,12 +243,12 @@ def test_what_stands_in_brackets_is_shown(
     digits_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """rich takes [cross] for markup: a remedy without it would send people to the wrong package."""
-    from labc import emulator, toolchain
+    from labc import toolchain
 
     path = tmp_path / "net[bold].onnx"
     shutil.copy(digits_like, path)
     assert str(path) in out_of(capsys, "inspect", str(path))[1].replace("\n", "")
-    monkeypatch.setattr(emulator, "available", lambda: "hidden; pip install 'labc[cross]'")
+    monkeypatch.setattr(unicorn, "available", lambda: "hidden; pip install 'labc[cross]'")
     assert "'labc[cross]'" in out_of(capsys, "check", str(digits_like), "--target", "arm", "--samples", "3")[1]
     assert "'labc[cross]'" in out_of(capsys, "targets")[1]
     monkeypatch.setattr(toolchain, "_inspect", lambda name, target: "hidden [for] this test")

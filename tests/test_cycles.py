@@ -14,10 +14,11 @@ import pytest
 import zoo
 from here import not_run_here
 
-from labc import board, cycles, decode, machines, remote, report, resources, toolchain, trial
+from labc import board, cycles, decode, emulator, report, resources, toolchain, trial
 from labc import target as targets
 from labc.cli import main
 from labc.compiling import compile_objects
+from labc.emulator import qemu
 from labc.errors import LabcError
 from labc.image import image_files, link_image
 
@@ -60,12 +61,12 @@ __attribute__((naked)) int unless(int n)
 CORES = ["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "rv32imac", "rv32imc", "atmega328p"]
 
 
-def loaded(code: str, cpu: str, keep: list[str], place: Path) -> machines.Core | None:
+def loaded(code: str, cpu: str, keep: list[str], place: Path) -> emulator.Core | None:
     """`code` on a core; None, and noted, where it cannot be built or run here."""
     where = targets.with_core(targets.TARGETS[targets.CORES[cpu].target], cpu)
     try:
         tools = toolchain.find(where)
-        reason = machines.available(cpu)
+        reason = emulator.available(cpu)
     except LabcError as error:
         reason = str(error)
     if reason:
@@ -75,7 +76,7 @@ def loaded(code: str, cpu: str, keep: list[str], place: Path) -> machines.Core |
     (place / "code.c").write_text(code)
     objects = compile_objects(tools, where, [*sources, place / "code.c"], [], place, ["-Wno-unused-parameter"])
     image = link_image(tools, where, objects, script, place / "code.elf", keep=keep)
-    return machines.load(image, cpu)
+    return emulator.load(image, cpu)
 
 
 @pytest.mark.parametrize("cpu", CORES)
@@ -167,7 +168,7 @@ int main(void)
 def test_avr_takes_what_simavr_counts(tmp_path: Path) -> None:
     """Cycle for cycle: soft floats, a division and skips, against Timer 1 of simavr's ATmega328P; calling it is subtracted."""
     tools = {name: shutil.which(name) for name in ("simavr", "avr-gcc")}
-    reason = remote.available("atmega328p") or next((f"{name} is not on PATH" for name, path in tools.items() if path is None), None)
+    reason = qemu.available("atmega328p") or next((f"{name} is not on PATH" for name, path in tools.items() if path is None), None)
     if reason:
         not_run_here("cycles against simavr", reason)
         return
@@ -178,7 +179,7 @@ def test_avr_takes_what_simavr_counts(tmp_path: Path) -> None:
         [str(tools["simavr"]), "-m", "atmega328p", "-f", "16000000", elf], capture_output=True, text=True, timeout=60, check=False
     )
     nothing, mix = (int(word, 16) for word in re.findall(r"([0-9a-f]{4})\.", run.stdout + run.stderr))
-    image, estimates = remote.Image(elf, "atmega328p"), []
+    image, estimates = qemu.Image(elf, "atmega328p"), []
     for name in ("nothing", "mix"):
         call = image.call(name, 9, measure=True)
         if call.instructions is None:
@@ -384,7 +385,7 @@ def test_times_as_text() -> None:
 )
 def test_the_report(on: dict[str, Any], what: str, text: str, rng: np.random.Generator, tmp_path: Path) -> None:
     net = zoo.save(zoo.own(zoo.random_layers(rng, [20, 32, 4])), tmp_path / "net.onnx")
-    if reason := machines.available("cortex-m4"):
+    if reason := emulator.available("cortex-m4"):
         not_run_here("estimates in the report", reason)
         return
     checked = trial.check(net, **on, sample_count=2)
@@ -410,7 +411,7 @@ def test_boards_with_one_core_differ_by_their_clocks(
     rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     net = zoo.save(zoo.own(zoo.random_layers(rng, [20, 32, 4])), tmp_path / "net.onnx")
-    if reason := machines.available("cortex-m4"):
+    if reason := emulator.available("cortex-m4"):
         not_run_here("estimates of boards", reason)
         return
     monkeypatch.setattr(board, "names", lambda: ["microbit-v2", "mps2-an386", "raspberry-pi-4"])

@@ -12,7 +12,8 @@ import pytest
 
 from labc import elf, emulator, target, toolchain
 from labc.compiling import archive, compile_objects
-from labc.emulator import EmulatorFault, Image
+from labc.emulator import EmulatorFault, unicorn
+from labc.emulator.unicorn import Image
 from labc.errors import BAD_INPUT, FAILED, NOT_HERE, LabcError
 from labc.image import image_files, link_image
 
@@ -320,9 +321,9 @@ def test_no_such_function_or_core(zig_m4: Path) -> None:
 
 
 def test_no_emulator_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert emulator.available() is None
+    assert unicorn.available() is None
     monkeypatch.setitem(__import__("sys").modules, "unicorn", None)
-    reason = emulator.available()
+    reason = unicorn.available()
     assert reason is not None
     assert "pip install 'labc[cross]'" in reason
     with pytest.raises(LabcError, match="unicorn") as caught:

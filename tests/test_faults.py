@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from here import not_run_here
 
-from labc import board, driver, emit, emulator, machines, remote
+from labc import board, driver, emit, emulator
 from labc.cli import main
+from labc.emulator import qemu, unicorn
 from labc.errors import FAILED
 from labc.plan import Plan
 
@@ -26,7 +27,7 @@ def test_the_layer_is_named(
     name: str, fault: str, digits_like: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = board.find(name)
-    if reason := machines.available(one.cpu):
+    if reason := emulator.available(one.cpu):
         not_run_here(f"a {fault} on {name}", reason)
         return
     statement, told = FAULTS[fault]
@@ -47,8 +48,8 @@ def test_the_layer_is_named(
         return tree
 
     monkeypatch.setattr(driver.emit, "emit", emitted)
-    monkeypatch.setitem(emulator.Image.call.__kwdefaults__, "budget", 10_000_000)
-    monkeypatch.setitem(remote.Image.call.__kwdefaults__, "seconds", 2.0)
+    monkeypatch.setitem(unicorn.Image.call.__kwdefaults__, "budget", 10_000_000)
+    monkeypatch.setitem(qemu.Image.call.__kwdefaults__, "seconds", 2.0)
     assert main(["check", str(digits_like), "--board", name, "--samples", "2"]) == FAILED
     (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
     assert line.startswith(f"labc: {planted[0]}: this layer stops on {one.cpu}: ")

@@ -19,10 +19,11 @@ from hypothesis import Phase, example, given, note, settings
 from linking import Kept, inputs, run_all
 from zoo_images import Network
 
-from labc import driver, emulator, kernels, passes, reference, toolchain
+from labc import driver, kernels, passes, reference, toolchain
 from labc.check import model as proof
 from labc.check.referee import referee
 from labc.check.runners import chip
+from labc.emulator import unicorn
 from labc.frontend.onnx import Model
 from labc.ir import layers
 from labc.ir.core import Const, Graph
@@ -161,7 +162,7 @@ def test_rare_layers_and_ops(tmp_path: Path) -> None:
 @given(network=zoo_images.networks(largest=6))
 def test_chips_give_the_same_bits(name: str, tmp_path_factory: pytest.TempPathFactory, network: Network) -> None:
     target = TARGETS[name]
-    if reason := emulator.available():
+    if reason := unicorn.available():
         not_run_here(name, reason)
         return
     tools = toolchain.find(target)

@@ -12,7 +12,7 @@ import pytest
 import zoo
 from here import not_run_here
 
-from labc import board, driver, errors, machines, toolchain, trial
+from labc import board, driver, emulator, errors, toolchain, trial
 from labc.cli import main
 from labc.errors import NOT_HERE, LabcError
 from labc.toolchain import Toolchain
@@ -66,7 +66,7 @@ def test_a_stack_that_does_not_fit_is_not_built(package: str | None, net: Path, 
 
 def test_without_an_emulator_flash_is_known(net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = manifest(driver.compile(net, board="microbit-v2", out=tmp_path / "whole"))["measured"]
-    monkeypatch.setattr(machines, "available", lambda cpu: "no emulator; get one")
+    monkeypatch.setattr(emulator, "available", lambda cpu: "no emulator; get one")
     out = driver.compile(net, board="microbit-v2", package="folder", out=tmp_path / "out")
     found = manifest(out)["measured"]
     assert found["flash"] == whole["flash"]
@@ -96,7 +96,7 @@ def test_a_package_needs_no_compiler(
 
 def on_an_uno(sizes: list[int], rng: np.random.Generator, path: Path) -> Path | None:
     """A network to try on an Uno; None, noted as not run here, without compiler or emulator."""
-    if reason := machines.available("atmega328p"):
+    if reason := emulator.available("atmega328p"):
         not_run_here("an Uno with too little memory", reason)
         return None
     try:

@@ -12,12 +12,13 @@ import zoo
 from here import not_run_here
 from linking import inputs, run_all
 
-from labc import driver, emit, emulator, reference, toolchain
+from labc import driver, emit, reference, toolchain
 from labc.build import write
 from labc.check import cost as costs
 from labc.check.referee import referee
 from labc.check.runners import chip
 from labc.compiling import compile_objects
+from labc.emulator import unicorn
 from labc.errors import LabcError
 from labc.target import TARGETS
 
@@ -89,7 +90,7 @@ def test_chips_give_the_same_bits(kind: str, force: str, tmp_path: Path) -> None
         assert force != "zig", tools  # the wheel is always there
         not_run_here(f"{kind} with {force}", tools)
         return
-    assert emulator.available() is None
+    assert unicorn.available() is None
     for seed in (3, 6, 10, 12):
         compiled = driver.front(network(seed, tmp_path)[0])
         made = driver.planned(compiled, target)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from labc import machines, target, toolchain, trial
+from labc import emulator, target, toolchain, trial
 from labc import process as runner
 from labc.compiling import _zig_cache, archive, compile_objects, link_shared, shared_name
 from labc.errors import NOT_HERE, LabcError
@@ -300,7 +300,7 @@ def test_clang_for_a_cortex_m_needs_a_linker_and_a_library(linker: str, said: st
 @pytest.mark.parametrize(("name", "cpu"), [(name, cpu) for name, cpu, _ in CLANG if name != "big-endian"])  # no libgcc of Debian's will do
 def test_clang_makes_what_the_emulator_finds_equal(name: str, cpu: str, digits_like: Path) -> None:
     need(target.with_core(target.find(name), cpu), "clang")
-    if reason := machines.available(cpu):
+    if reason := emulator.available(cpu):
         pytest.skip(f"not run here: {reason}")
     checked = trial.check(digits_like, name, cpu=cpu, cc="clang", sample_count=5)
     assert checked.compiler.startswith("clang ")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labc import cycles, machines
+from labc import cycles, emulator
 from labc.check import Verdict
 from labc.check.runners import ChipRunner, images
 from labc.errors import NOT_HERE, LabcError
@@ -90,10 +90,10 @@ def measure(folder: Path, made: Plan, tools: Toolchain, work: Path) -> ChipCost 
     still, cpu = linked(made, sections), made.target.cpu or ""
     if any(verdict.status == "failed" for verdict in fit(made, still, "")):
         return still
-    if (reason := machines.available(cpu)) is None:
+    if (reason := emulator.available(cpu)) is None:
         try:
-            runner = ChipRunner(machines.load(whole, cpu), made)
-        except machines.EmulatorFault:
+            runner = ChipRunner(emulator.load(whole, cpu), made)
+        except emulator.EmulatorFault:
             raise
         except LabcError as error:  # the emulator has less memory than the network and its input take
             if error.code != NOT_HERE:
@@ -101,7 +101,7 @@ def measure(folder: Path, made: Plan, tools: Toolchain, work: Path) -> ChipCost 
             return linked(made, sections, str(error))
         try:
             return run(runner, example(made), sections)
-        except machines.EmulatorHang as hang:
+        except emulator.EmulatorHang as hang:
             reason = hang.reason
     return linked(made, sections, reason)
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labc import emulator, toolchain, wasm
+from labc import emulator, toolchain
 from labc import kernels as tables
-from labc import machines as places
 from labc import target as targets
 from labc.check import Status, Verdict, pieces
 from labc.compiling import compile_objects, link_program, run_program
+from labc.emulator import unicorn, wasm
 from labc.errors import LabcError
 from labc.flags import Toolchain, host_machine, kind_of
 from labc.image import image_files, link_image
@@ -140,7 +140,7 @@ def machines(target: str | None = None) -> tuple[Machine, ...]:
 
 def emulated(name: str, target: Target) -> Machine:
     """The machine called `name` with the core of `target`."""
-    fenced = target.cpu in emulator.CORES or places.fences(target.cpu or "")
+    fenced = target.cpu in unicorn.CORES or emulator.fences(target.cpu or "")
     return Machine(name, target, (32 << 10 if kind_of(target) == "cortex-m" else 68 << 10) if fenced else 0)
 
 
@@ -149,7 +149,7 @@ def check(where: Sequence[Machine], seed: int, progress: Callable[[str, int], Ti
 
     def one(machine: Machine) -> Column:
         tick = progress(machine.name, len(machine.rows))
-        reason = toolchain.not_here(machine.target) if machine.target.cpu is None else places.available(machine.target.cpu)
+        reason = toolchain.not_here(machine.target) if machine.target.cpu is None else emulator.available(machine.target.cpu)
         try:
             tools = toolchain.find(machine.target)
         except LabcError as error:
@@ -279,11 +279,11 @@ def piece(made: pieces.Pieces, number: int, entry: str, seed: int, row: str | No
     return (pieces.judged if row else pieces.judged_fault)(_line(told.text, 0, row), told)
 
 
-def _core(elf: bytes, machine: Machine) -> places.Core:
+def _core(elf: bytes, machine: Machine) -> emulator.Core:
     """A core with the image, and the blocks it is given, where it is: each ends at a page that cannot be touched."""
-    core = places.load(elf, machine.target.cpu or "")
+    core = emulator.load(elf, machine.target.cpu or "")
     if machine.block_bytes:
-        fenced = [fence - machine.block_bytes for fence in places.fences(machine.target.cpu or "")]
+        fenced = [fence - machine.block_bytes for fence in emulator.fences(machine.target.cpu or "")]
         blocks = fenced or [core.alloc(machine.block_bytes, 128) for _ in range(BLOCKS)]
         pointer, order = "Q" if kind_of(machine.target) in ("aarch64", "riscv64") else "I", _order(machine)
         core.write(core.symbols["labc_check_blocks"].address, struct.pack(f"{order}{BLOCKS}{pointer}", *blocks))
@@ -295,7 +295,7 @@ def _order(machine: Machine) -> str:
     return "<" if machine.target.endian == "little" else ">"
 
 
-def _only(core: places.Core, machine: Machine, number: int, row: str | None = None) -> Verdict:
+def _only(core: emulator.Core, machine: Machine, number: int, row: str | None = None) -> Verdict:
     """The verdict of one call: its line, with the plan and those before it filled in so that it reads as TAP."""
     (used,) = struct.unpack(f"{_order(machine)}I", core.read(core.symbols["labc_check_output_used"].address, 4))
     text = core.read(core.symbols["labc_check_output_text"].address, used).decode("ascii")

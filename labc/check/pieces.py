@@ -9,10 +9,9 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from labc import remote
 from labc.check import Verdict
 from labc.compiling import compile_objects
-from labc.emulator import EmulatorFault, StackOverflow
+from labc.emulator import EmulatorFault, StackOverflow, qemu
 from labc.flags import Toolchain
 from labc.image import image_files, link_image
 from labc.resources import folder
@@ -71,7 +70,7 @@ class Pieces:
 
     def faults(self) -> int:
         """How many faults are planted."""
-        return remote.Image(self.image(1, "faults"), self._target.cpu or "").call("labc_check_piece_faults").result
+        return qemu.Image(self.image(1, "faults"), self._target.cpu or "").call("labc_check_piece_faults").result
 
     def run(self, number: int, entry: str, seed: int, op: str = "") -> Told | str:
         """Run kernel or fault `number`, of `op` if that is known, on a fresh core; what it tells, or why it cannot be run here.
@@ -79,23 +78,23 @@ class Pieces:
         Raises EmulatorFault where it does not end. QEMU, 7.2 at least, does not where a skip leaves out a return, as in libgcc's
         __mulhisi3: it goes on at the old address. Then simavr runs it.
         """
-        image, machine = self.image(number, entry), remote.machine_of(self._target.cpu or "")
+        image, machine = self.image(number, entry), qemu.machine_of(self._target.cpu or "")
         stack = next(nbytes for pattern, nbytes in _STACKS.items() if re.search(pattern, op))
         try:
             return self._once(image, machine, entry, seed, stack)
         except EmulatorFault:
-            if machine is remote.SIMAVR:
+            if machine is qemu.SIMAVR:
                 raise
-        if shutil.which(remote.SIMAVR.program) is None:
-            return f"QEMU does not end, simavr may (apt install {remote.SIMAVR.package})"
-        return self._once(image, remote.SIMAVR, entry, seed, stack)
+        if shutil.which(qemu.SIMAVR.program) is None:
+            return f"QEMU does not end, simavr may (apt install {qemu.SIMAVR.package})"
+        return self._once(image, qemu.SIMAVR, entry, seed, stack)
 
-    def _once(self, image: Path, machine: remote.Machine, entry: str, seed: int, stack: int) -> Told | str:
-        with contextlib.closing(remote.Image(image, self._target.cpu or "", machine=machine)) as core:
-            return _run(core, entry, seed, stack, SECONDS if machine is remote.SIMAVR else QEMU_SECONDS)
+    def _once(self, image: Path, machine: qemu.Machine, entry: str, seed: int, stack: int) -> Told | str:
+        with contextlib.closing(qemu.Image(image, self._target.cpu or "", machine=machine)) as core:
+            return _run(core, entry, seed, stack, SECONDS if machine is qemu.SIMAVR else QEMU_SECONDS)
 
 
-def _run(core: remote.Image, entry: str, seed: int, stack: int, seconds: float) -> Told | str:
+def _run(core: qemu.Image, entry: str, seed: int, stack: int, seconds: float) -> Told | str:
     """What an image tells whose cases have all memory but `stack` bytes, or that these are too few."""
 
     def at(name: str) -> int:

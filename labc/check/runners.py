@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from labc import cycles, elf, emulator, machines, wasm
+from labc import cycles, elf, emulator
 from labc.compiling import compile_objects
+from labc.emulator import wasm
 from labc.errors import LabcError
 from labc.flags import Toolchain
 from labc.ir.core import Array
@@ -45,7 +46,7 @@ class HostRunner:
 class ChipRunner:
     """A bare-metal image of the library on an emulated core."""
 
-    def __init__(self, image: machines.Core, made: Plan) -> None:
+    def __init__(self, image: emulator.Core, made: Plan) -> None:
         self.image, self.name, self.made = image, made.name, made
         self.order = {"little": "<", "big": ">"}[made.target.endian]
         self._input = image.alloc(made.input_size, 1)
@@ -106,7 +107,7 @@ def images(folder: Path, made: Plan, tools: Toolchain, work: Path) -> tuple[Path
 def chip(folder: Path, made: Plan, tools: Toolchain, work: Path) -> tuple[ChipRunner, dict[str, int]]:
     """The library in `folder` on its emulated core, and the sections of its image."""
     whole, sections = images(folder, made, tools, work)
-    return ChipRunner(machines.load(whole, made.target.cpu or ""), made), sections
+    return ChipRunner(emulator.load(whole, made.target.cpu or ""), made), sections
 
 
 def count_layers(
@@ -123,13 +124,13 @@ def count_layers(
     )
 
 
-def faulty(fault: machines.EmulatorFault, folder: Path, made: Plan, tools: Toolchain, source: Path, x: Array) -> LabcError:
+def faulty(fault: emulator.EmulatorFault, folder: Path, made: Plan, tools: Toolchain, source: Path, x: Array) -> LabcError:
     """The error to tell of a `fault` in an inference on `x` [size]: with the layer whose function labc_step_K of `source` stops too."""
     image, calls, pointers = _steps(folder, made, tools, source, x)
     for layer, name in calls:
         try:
             image.call(name, *pointers)
-        except machines.EmulatorFault as own:
+        except emulator.EmulatorFault as own:
             why = f"{own.reason}, in {own.symbol}"
             return LabcError(
                 f"{layer}: this layer stops on {made.target.cpu}: {why}; labc check --kernels checks its kernel", code=fault.code
@@ -139,14 +140,14 @@ def faulty(fault: machines.EmulatorFault, folder: Path, made: Plan, tools: Toolc
 
 def _steps(
     folder: Path, made: Plan, tools: Toolchain, source: Path, x: Array
-) -> tuple[machines.Core, list[tuple[str, str]], tuple[int, int, int]]:
+) -> tuple[emulator.Core, list[tuple[str, str]], tuple[int, int, int]]:
     """The steps of one inference on `x` [size] as functions of `source` on the network's core: the layer and the function of each, and the
     pointers that they take."""
     work, steps = source.parent, made.levels[0].steps[:-1]
     objects = compile_objects(tools, made.target, [source], [folder / "src", folder / "include"], work / "steps-objects")
     calls = [(step.layer, f"labc_step_{k}") for k, step in enumerate(steps)]
     elf_file = link(folder, made.name, made.target, tools, [name for _, name in calls], work / "steps.elf", objects)
-    image = machines.load(elf_file, made.target.cpu or "")
+    image = emulator.load(elf_file, made.target.cpu or "")
     given, output = image.alloc(made.input_size, 1), image.alloc(4 * made.output_size, 4)
     arena = image.alloc(made.arena_bytes, made.arena_align)
     image.write(given, np.ascontiguousarray(x).tobytes())

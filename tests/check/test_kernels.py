@@ -15,12 +15,12 @@ import here
 import pytest
 from rich.console import Console
 
-from labc import board, cli, emulator, kernels, remote, report, toolchain, wasm
-from labc import machines as machines_of_cores
+from labc import board, cli, emulator, kernels, report, toolchain
 from labc.check import Verdict, pieces
 from labc.check import kernels as kernel_check
 from labc.check.kernels import Column, Machine, Matrix, machines, read_tap
 from labc.driver import target_for
+from labc.emulator import qemu, unicorn, wasm
 from labc.errors import NOT_HERE, LabcError
 from labc.resources import folder
 from labc.target import TARGETS
@@ -189,7 +189,7 @@ def test_every_board_has_a_machine(name: str) -> None:
     assert one.target.cpu == board.find(name).cpu
     assert {row.split()[0] for row in one.rows} == set(kernels.table().ops)
     assert one.small == (one.target.cpu == "atmega328p")
-    assert one.small or one.block_bytes or one.target.cpu in remote.MACHINES
+    assert one.small or one.block_bytes or one.target.cpu in qemu.MACHINES
     assert all(path.is_file() for path in one.sources)
 
 
@@ -217,7 +217,7 @@ FAULTS_ON_AVR = ("sums_8_bit", "byte_sums_16_bit", "argmax_last", "word_pool_fro
 def test_kernels_and_faults_in_2_kib(tmp_path: Path) -> None:
     """On AVR, with a 16-bit int: an image for each, the sizes around a word among its cases."""
     uno = kernel_check.emulated("arduino-uno", target_for(board="arduino-uno"))
-    if reason := machines_of_cores.available("atmega328p"):
+    if reason := emulator.available("atmega328p"):
         here.not_run_here("kernel check on arduino-uno", reason)
         return
     made = pieces.Pieces(uno.sources, uno.target, toolchain.find(uno.target), tmp_path)
@@ -257,7 +257,7 @@ def test_a_machine_without_a_compiler_or_an_emulator_is_not_run(monkeypatch: pyt
         column = kernel_check.check(arm, 1).columns[0]
     assert (column.compiler, column.reason) == ("", "no compiler works here")
     assert {(v.status, v.detail) for v in column.kernels} == {("not run here", "no compiler works here")}
-    monkeypatch.setattr(emulator, "available", lambda: "no unicorn")
+    monkeypatch.setattr(unicorn, "available", lambda: "no unicorn")
     matrix = kernel_check.check(arm, 1)
     assert matrix.columns[0].reason == "no unicorn"
     assert not matrix.failed

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import zoo
 
-from labc import build, driver, emit, emulator, library, toolchain, trial
+from labc import build, driver, emit, library, toolchain, trial
 from labc.check import model as proof
 from labc.check import samples
 from labc.check.referee import referee
 from labc.check.runners import HostRunner, chip
+from labc.emulator import unicorn
 from labc.errors import LabcError
 from labc.ir.core import Type
 from labc.passes.threshold import dead_channels
@@ -81,7 +82,7 @@ def test_everything_agrees_on_the_host_and_the_chip(digits_like: Path) -> None:
 
 
 def test_without_an_emulator_it_is_not_run_here(digits_like: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emulator, "available", lambda: "unicorn is not installed; pip install 'labc[cross]'")
+    monkeypatch.setattr(unicorn, "available", lambda: "unicorn is not installed; pip install 'labc[cross]'")
     checked = trial.check(digits_like, "arm", sample_count=5)
     assert checked.counts["not run here"] == 1
     assert not checked.failed

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from building import HOST, RUNTIME
 
-from labc import emulator, toolchain
+from labc import toolchain
 from labc.compiling import compile_objects, link_shared, shared_name
+from labc.emulator import unicorn
 from labc.flags import Toolchain
 from labc.image import image_files, link_image
 from labc.target import Target
@@ -33,7 +34,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """image(target, tool, sources, keep, flags): the ELF image with what `keep` needs of `sources`."""
 
     def build(target: Target, tool: Toolchain, sources: Sequence[Path], keep: Sequence[str], flags: Sequence[str] = ()) -> Path:
-        reason = emulator.available()
+        reason = unicorn.available()
         if reason is not None:
             pytest.skip(f"not run here: {reason}")
         place = tmp_path_factory.mktemp("image")

@@ -15,7 +15,7 @@ import zoo
 import zoo_images
 from here import not_run_here
 
-from labc import emulator
+from labc.emulator import unicorn
 from labc.resources import folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,7 +139,7 @@ def test_a_broken_isa_is_caught(copy: Path, dense: tuple[str, str], conv: tuple[
 
 
 def test_an_isa_is_used_by_an_emulated_target_that_names_it(copy: Path, rng: np.random.Generator) -> None:
-    if reason := emulator.available():
+    if reason := unicorn.available():
         not_run_here("a toy ISA on an emulated core", reason)
         return
     add_toy(copy)

@@ -12,7 +12,7 @@ from building import CORTEX_M_KERNELS, cortex_m_compilers, named
 from numpy.typing import NDArray
 
 from labc import bits, kernels
-from labc.emulator import Image
+from labc.emulator.unicorn import Image
 from labc.flags import Toolchain
 from labc.target import TARGETS
 

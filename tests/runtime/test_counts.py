@@ -21,11 +21,11 @@ import pytest
 from building import CORTEX_M, HOST, M55, RUNTIME, compilers, cortex_m_compilers, host_compilers, named
 from here import not_run_here
 
-from labc import kernels, machines, remote, wasm
+from labc import emulator, kernels
 from labc.compiling import compile_objects
-from labc.emulator import Image
+from labc.emulator import Core, qemu, wasm
+from labc.emulator.unicorn import Image
 from labc.flags import Toolchain, machine_flags
-from labc.machines import Core
 from labc.plan.layout import pack
 from labc.target import TARGETS, with_core
 
@@ -185,13 +185,13 @@ X86 = [
 def emulated(image: Any, core: str, tool: Toolchain, rows: Sequence[Row]) -> Core | None:
     """The kernels of the rows on their core; None where it is not emulated here."""
     target = CORTEX_M.get(core, M55)
-    if reason := machines.available(target.cpu or ""):
+    if reason := emulator.available(target.cpu or ""):
         not_run_here(f"instructions on {target.cpu}", reason)
         return None
     table = kernels.table()
     functions = {f"{kernel.op} {kernel.isa}": kernel.function for kernel in table.kernels.values()}
     sources = [RUNTIME / file for isa in target.isas for file in kernels.sources(isa)]
-    return machines.load(image(target, tool, sources, sorted({functions[row.kernel] for row in rows})), target.cpu or "")
+    return emulator.load(image(target, tool, sources, sorted({functions[row.kernel] for row in rows})), target.cpu or "")
 
 
 @pytest.mark.parametrize("tool", cortex_m_compilers(), ids=named)
@@ -429,13 +429,13 @@ ZBB_PLACES = [(cpu, tool) for cpu, bits in zip(ZBB, (32, 64), strict=True) for t
 
 @pytest.mark.parametrize(("cpu", "tool"), ZBB_PLACES, ids=lambda v: v if isinstance(v, str) else named(v))
 def test_on_riscv_with_zbb(image: Any, cpu: str, tool: Toolchain) -> None:
-    if reason := remote.available(cpu):
+    if reason := qemu.available(cpu):
         not_run_here(f"instructions on {cpu}", reason)
         return
     table, target = kernels.table(), with_core(TARGETS["riscv32" if cpu.startswith("rv32") else "riscv64"], cpu)
     used = [(row, table.kernels[row.kernel.split()[0], row.kernel.split()[1]]) for row in ZBB[cpu]]
     sources = [RUNTIME / file for file in kernels.sources(target.isas[0])]
-    run = remote.Image(image(target, tool, sources, sorted({kernel.function for _, kernel in used})), cpu)
+    run = qemu.Image(image(target, tool, sources, sorted({kernel.function for _, kernel in used})), cpu)
     for row, kernel in used:
         pixels, taps = (row.size**2, 9) if isinstance(row, Layer) else (1, 1)
         shape = (row.rows, taps, row.inputs) if taps > 1 else (row.rows, row.inputs)

@@ -21,7 +21,7 @@ from test_scalar import draw_affine
 from labc import kernels, toolchain
 from labc.check.kernels import Machine
 from labc.compiling import compile_objects, link_program
-from labc.emulator import Image
+from labc.emulator.unicorn import Image
 from labc.errors import LabcError
 from labc.flags import WARNINGS, Toolchain, machine_flags
 from labc.target import TARGETS, Target

@@ -14,11 +14,12 @@ import pytest
 from building import CHECK, CHECK_SOURCES, HOST, RUNTIME, compilers, host_compilers, named
 from here import not_run_here
 
-from labc import emulator, kernels, toolchain
+from labc import kernels, toolchain
 from labc.check import kernels as kernel_check
 from labc.check.kernels import Machine, read_tap
 from labc.compiling import compile_objects, link_program
-from labc.emulator import Image
+from labc.emulator import unicorn
+from labc.emulator.unicorn import Image
 from labc.errors import LabcError
 from labc.flags import Toolchain, host_machine
 
@@ -206,7 +207,7 @@ def test_a_faulty_kernel_is_named_with_all_that_is_needed_to_see_it_again(tmp_pa
 
 @pytest.mark.parametrize(("machine", "tool"), OTHERS, ids=lambda v: v.name if isinstance(v, Machine) else named(v))
 def test_on_an_emulated_core_with_other_compilers(machine: Machine, tool: Toolchain) -> None:
-    if reason := emulator.available():
+    if reason := unicorn.available():
         not_run_here(f"kernel check on {machine.name} with {named(tool)}", reason)
         return
     column = kernel_check.column(machine, tool, 20240501)

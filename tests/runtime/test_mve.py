@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from building import M55, RUNTIME, compilers, named
 
-from labc import kernels, machines
+from labc import emulator, kernels
 from labc.bits import pack_signs
 from labc.compiling import compile_objects
 from labc.emulator import EmulatorFault
@@ -24,20 +24,20 @@ EVERYWHERE = pytest.mark.parametrize("tool", compilers(M55), ids=named)
 @pytest.fixture(scope="module")
 def core(image: Any) -> Any:
     """core(tool): the MVE kernels on a Cortex-M55 of their own."""
-    if reason := machines.available(M55.cpu or ""):
+    if reason := emulator.available(M55.cpu or ""):
         pytest.skip(f"not run here: {reason}")
     made: dict[str, Any] = {}
 
-    def load(tool: Toolchain) -> machines.Core:
+    def load(tool: Toolchain) -> emulator.Core:
         if named(tool) not in made:
             functions = [f"labc_{op}_mve" for op in OPS]
             made[named(tool)] = image(M55, tool, [RUNTIME / file for file in kernels.sources("mve")], functions)
-        return machines.load(made[named(tool)], M55.cpu or "")
+        return emulator.load(made[named(tool)], M55.cpu or "")
 
     return load
 
 
-def put(run: machines.Core, data: bytes, at: int | None = None) -> int:
+def put(run: emulator.Core, data: bytes, at: int | None = None) -> int:
     address = run.alloc(len(data), 16) if at is None else at
     run.write(address, data)
     return address
@@ -67,7 +67,7 @@ def test_sign_counts_do_not_overflow(tool: Toolchain, inputs: int, core: Any) ->
     assert np.frombuffer(run.read(sums, 44), np.int32).tolist() == want.tolist()
 
 
-def arguments(run: machines.Core, op: str, inputs: int, rows: int, data: Any, last: str = "") -> list[int]:
+def arguments(run: emulator.Core, op: str, inputs: int, rows: int, data: Any, last: str = "") -> list[int]:
     """Arguments of a call, arrays filled with data(bytes), the one called `last` at the end of memory; windows of 3 x 3 over 5 x 4."""
     kernel = kernels.table().kernels[op, "mve"]
     taps, pixels = (9, 20) if "conv" in op else (1, 1)

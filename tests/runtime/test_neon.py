@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from building import CHECK, CHECK_SOURCES, RUNTIME, compilers, named
 
-from labc import driver, emulator, kernels, reference
+from labc import driver, kernels, reference
 from labc.bits import pack_signs
 from labc.check import cost as costs
 from labc.check.runners import chip
 from labc.compiling import compile_objects
-from labc.emulator import Image
+from labc.emulator import unicorn
+from labc.emulator.unicorn import Image
 from labc.flags import Toolchain
 from labc.plan.layout import pack
 from labc.target import TARGETS, Target
@@ -243,7 +244,7 @@ def test_instructions_per_product(target: Target, tool: Toolchain, core: Any) ->
 @EVERYWHERE
 @pytest.mark.parametrize("seed", range(3))
 def test_a_random_network_gives_the_same_bits(target: Target, tool: Toolchain, seed: int, tmp_path: Path) -> None:
-    if (reason := emulator.available()) is not None:
+    if (reason := unicorn.available()) is not None:
         pytest.skip(f"not run here: {reason}")
     rng = np.random.default_rng(seed)
     widths = [int(n) for n in rng.integers(3, 300, size=4)]

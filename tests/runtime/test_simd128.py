@@ -13,10 +13,10 @@ import pytest
 from building import RUNTIME
 from here import not_run_here
 
-from labc import kernels, toolchain, wasm
+from labc import kernels, toolchain
 from labc.bits import pack_signs
 from labc.compiling import compile_objects
-from labc.emulator import EmulatorFault
+from labc.emulator import EmulatorFault, wasm
 from labc.image import link_image
 from labc.plan.layout import pack
 from labc.target import TARGETS

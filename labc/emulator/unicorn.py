@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from threading import Timer
@@ -17,14 +17,15 @@ from typing import Any
 
 from labc.decode import Block
 from labc.elf import LARGEST, Segment, read_elf
-from labc.errors import FAILED, NOT_HERE, LabcError
+from labc.emulator.call import PAINT, Call, EmulatorFault, EmulatorHang
+from labc.emulator.hooks import Counted, block_counter, note_access, note_exception
+from labc.errors import NOT_HERE, LabcError
 
 PAGE = 0x1000
 HEAP, HEAP_END = 0x6000_0000, 0x7000_0000  # ARMv7-M ARM B3.1: external RAM, above all that an image may occupy
 STACK_END = 0x7800_0000
 RETURN = 0x7F00_0000  # where a called function returns to
 SYSTEM = 0xE000_E000  # System Control Space, ARMv7-M ARM B3.2: plain memory here
-PAINT = 0xA5
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class _Machine:
 
     `registers` pass the first arguments, `result` is where the answer is; further arguments lie on the stack in slots of `slot` bytes,
     which is also the size of a pointer, `home` bytes above a stack pointer that is a multiple of `stack_align`. `units`: how long its
-    instructions are, "4" bytes or as said in `_block_counter`.
+    instructions are, "4" bytes or as said in `block_counter`.
     """
 
     architecture: str
@@ -81,38 +82,6 @@ _CORES: dict[str, tuple[_Machine, str, bool]] = {
     "mips32r2": (_MIPS, "UC_CPU_MIPS32_24KC", False),
 }
 CORES = tuple(_CORES)
-
-
-class EmulatorFault(LabcError):  # noqa: N818 (a fault is what the core calls it)
-    """The code did what its core cannot: `function` was called, at `pc` (in `symbol`) it stopped for `reason`."""
-
-    def __init__(self, function: str, pc: int, symbol: str, reason: str) -> None:
-        super().__init__(f"{function}: stopped at {pc:#010x} ({symbol}): {reason}", code=FAILED)
-        self.function, self.pc, self.symbol, self.reason = function, pc, symbol, reason
-
-
-class EmulatorHang(EmulatorFault):
-    """The code did not end within its budget."""
-
-
-class StackOverflow(EmulatorFault):
-    """The stack of `function` came down to what lies below it; `room` says what it had."""
-
-    def __init__(self, function: str, room: str) -> None:
-        super().__init__(function, 0, "unknown", f"the stack takes more than {room}")
-        self.args = (f"{function}: {self.reason}; make the network smaller",)
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call: `result` is r0 or w0 as a signed int. Where it was measured, `instructions` is the exact number issued, those that an IT
-    block skips included, `stack_bytes` reaches to the deepest byte of the stack that was written (to 4 bytes), and `blocks` are those that
-    make up the instructions."""
-
-    result: int
-    instructions: int | None
-    stack_bytes: int | None
-    blocks: tuple[Block, ...] = field(default=(), compare=False, repr=False)
 
 
 def available() -> str | None:
@@ -169,8 +138,8 @@ class Image:
             self._uc.reg_write(constants.UC_ARM_REG_FPEXC, 0x4000_0000)
         self._fresh = self._uc.context_save()
         self._events: list[str] = []
-        self._uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, _note_access(self._events, unicorn))
-        self._uc.hook_add(unicorn.UC_HOOK_INTR, _note_exception(self._events, constants if machine is _M else None))
+        self._uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, note_access(self._events, unicorn))
+        self._uc.hook_add(unicorn.UC_HOOK_INTR, note_exception(self._events, constants if machine is _M else None))
 
     def _register(self, name: str) -> Any:
         """Unicorn's number of a register."""
@@ -250,10 +219,10 @@ class Image:
         uc.reg_write(self._register("SP"), sp)
         uc.reg_write(self._register(machine.link), RETURN | function.thumb)
         self._events.clear()
-        blocks: dict[tuple[int, int], _Counted] = {}
+        blocks: dict[tuple[int, int], Counted] = {}
         reason, hook = None, None
         if measure:
-            hook = uc.hook_add(u.UC_HOOK_BLOCK, _block_counter(blocks, self._units))
+            hook = uc.hook_add(u.UC_HOOK_BLOCK, block_counter(blocks, self._units))
             uc.ctl_flush_tb()  # code translated without the hook would go uncounted; so also with `count` below, hence on every call
         watch = Timer(seconds, uc.emu_stop) if seconds else None  # unicorn's own timer polls every 2 us
         if watch is not None:
@@ -295,71 +264,3 @@ class Image:
         if i >= 0 and pc < self._functions[i][0] + max(self._functions[i][1], 2):
             return f"{self._functions[i][2]}+{pc - self._functions[i][0]}"
         return "outside every function"
-
-
-class _Counted:
-    """A basic block while it is counted: where it ends, how many instructions it has, and what `Block` has of it."""
-
-    __slots__ = ("code", "count", "end", "executed", "fell_through")
-
-    def __init__(self, end: int, code: bytes, count: int) -> None:
-        self.end, self.code, self.count, self.executed, self.fell_through = end, code, count, 0, 0
-
-
-def _block_counter(blocks: dict[tuple[int, int], _Counted], units: Callable[[], str]) -> Callable[..., None]:
-    """A hook that counts in `blocks`, by address and size, each basic block run. Its instructions have 4 bytes each, but in "thumb" 2,
-    except where the halfword is from 0xE800 on (ARMv7-M A5.1), and in "riscv" 2, except where its lowest two bits are 3 (RISC-V ISA
-    manual, 1.5)."""
-    before = _Counted(-1, b"", 0)
-
-    def block(uc: Any, address: int, size: int, _: object) -> None:
-        nonlocal before
-        one = blocks.get((address, size))
-        if one is None:
-            code, at, count, kind = bytes(uc.mem_read(address, size)), 0, 0, units()
-            while at < size:
-                short = code[at + 1] < 0xE8 if kind == "thumb" else kind == "riscv" and code[at] & 3 != 3
-                at += 2 if short else 4
-                count += 1
-            one = blocks[address, size] = _Counted(address + size, code, count)
-        one.executed += 1
-        if before.end == address:
-            before.fell_through += 1
-        before = one
-
-    return block
-
-
-def _note_access(events: list[str], u: Any) -> Callable[..., bool]:
-    def note(_uc: Any, access: int, address: int, size: int, _value: int, _: object) -> bool:
-        fetch = access in (u.UC_MEM_FETCH_UNMAPPED, u.UC_MEM_FETCH_PROT)
-        kind = "jump to" if fetch else "write of" if access in (u.UC_MEM_WRITE_UNMAPPED, u.UC_MEM_WRITE_PROT) else "read of"
-        why = "read-only memory" if access == u.UC_MEM_WRITE_PROT else "no code" if fetch else "no memory"
-        what = f"{address:#010x}" if fetch else f"{size} bytes at {address:#010x}"
-        events.append(f"{kind} {what}, {why}; a pointer is wrong or a buffer too small")
-        return False
-
-    return note
-
-
-def _note_exception(events: list[str], r: Any | None) -> Callable[..., None]:
-    """A hook that notes exceptions. `r`: register names where start-up code may end by semihosting, else None."""
-    # Numbers from QEMU's target/arm/cpu.h.
-    names = {
-        1: "undefined instruction",
-        2: "svc",
-        3: "prefetch abort: a jump to where no code can be",
-        4: "data abort: an address this core cannot take, on a Cortex-M0 an unaligned one",
-        7: "breakpoint",
-        17: "an FPU instruction where the FPU is absent or off",
-        18: "invalid state: a jump to an address without the Thumb bit",
-    }
-
-    def note(uc: Any, number: int, _: object) -> None:
-        text = names.get(number, f"exception {number}")
-        if r is not None and number == 7 and uc.reg_read(r.UC_ARM_REG_R0) == 0x20:  # SYS_EXIT_EXTENDED, as the start-up code ends
-            text = f"semihosting exit, code {struct.unpack('<I', uc.mem_read(uc.reg_read(r.UC_ARM_REG_R1) + 4, 4))[0]}"
-        events.append(text)
-        uc.emu_stop()
-
-    return note

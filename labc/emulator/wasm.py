@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from labc.elf import LARGEST, Symbol
-from labc.emulator import Call, EmulatorFault, EmulatorHang
+from labc.emulator.call import PAINT, Call, EmulatorFault, EmulatorHang
 from labc.errors import NOT_HERE, LabcError
 
 CPUS = ("wasm32-simd128", "wasm32")
 PAGE = 0x10000  # WebAssembly Core Specification, 4.2.8
-_PAINT = 0xA5
 _SPARE = 16  # bytes between two allocations
 _BUDGET = 1_000_000_000
 
@@ -98,7 +97,7 @@ class Image:
         if symbol not in self.symbols or self.symbols[symbol].kind != "function":
             raise LabcError(f"emulator: the module has no function {symbol!r}; name it in `keep` when linking")
         if measure:
-            self.write(0, bytes([_PAINT]) * self._stack)
+            self.write(0, bytes([PAINT]) * self._stack)
         budget = int(seconds * 1e9) or budget
         self._store.set_fuel(budget)
         try:
@@ -109,7 +108,7 @@ class Image:
                 reason = f"no end after {budget} instructions; it hangs, or needs a larger budget"
                 raise EmulatorHang(symbol, 0, "the module", reason) from error
             raise EmulatorFault(symbol, 0, "the module", lines[-1]) from error
-        depth = len(self.read(0, self._stack).lstrip(bytes([_PAINT]))) if measure else None
+        depth = len(self.read(0, self._stack).lstrip(bytes([PAINT]))) if measure else None
         return Call(int(result or 0), budget - self._store.get_fuel() if measure else None, depth)
 
 

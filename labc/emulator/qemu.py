@@ -1,4 +1,4 @@
-"""Run the functions of an image on a core that only QEMU or simavr has, through the door for debuggers (GDB manual, "Remote Protocol").
+"""Run the functions of an image on a core that only QEMU or simavr has, through the door for debuggers.
 
 The image starts by itself and stops at `main`; from there functions are called by setting registers. Memory is the chip's own: data
 lie at its start, the stack at its end, what `alloc` gives in between.
@@ -7,13 +7,10 @@ lie at its start, the stack at its end, what `alloc` gives in between.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import re
-import select
 import shutil
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,17 +19,15 @@ from pathlib import Path
 from labc import decode, toolchain
 from labc.compiling import link_plugin
 from labc.decode import Block
-from labc.door import Door
 from labc.elf import read_elf
-from labc.emulator import PAINT, Call, EmulatorFault, EmulatorHang, StackOverflow
+from labc.emulator.call import PAINT, Call, EmulatorFault, EmulatorHang, StackOverflow
+from labc.emulator.debugger import Debugger
 from labc.errors import NOT_HERE, LabcError
-from labc.process import end, start
 from labc.resources import folder
 from labc.target import CORES, TARGETS
 
 SECONDS = 60.0  # for one call, unless it says otherwise
 _FENCE = 32  # bytes above what was allocated that the stack must leave alone
-_STEP_S = 30.0  # for everything that is no call
 # What runtime/image says by its exit code: ARMv7-M ARM, B1.5.2; RISC-V Privileged ISA, mcause.
 _EXCEPTIONS = {2: "NMI", 3: "HardFault", 4: "MemManage", 5: "BusFault", 6: "UsageFault"}
 _TRAPS = {1: "instruction access fault", 2: "illegal instruction", 3: "breakpoint", 5: "load access fault", 7: "store access fault"}
@@ -125,23 +120,15 @@ class Image:
             )
         ends = [s.address - self._machine.data + s.size for s in parsed.segments if s.address - self._machine.data in range(low, high)]
         self._heap, self._end = max([low, *ends]), high
-        with tempfile.NamedTemporaryFile(suffix=".elf", delete=False) as file:
-            file.write(self._elf)
-        self._file, self._rest = Path(file.name), b""
-        program = shutil.which(self._machine.program) or self._machine.program
-        self._door = Door(self._machine.port) if self._machine.port else None
-        words = [] if self._door else [*counter, "-S", "-gdb", "stdio"]
-        self._process = start(cpu, [program, *self._machine.options, str(self._file), *words])
+        machine = self._machine
+        words = () if machine.port else counter
+        self._debugger = Debugger(machine.program, machine.options, self._elf, words, machine.port, machine.packet)
         try:
-            if self._door:
-                self._door.open()
-            self._ask("qXfer:features:read:target.xml:0,ffb")  # else QEMU offers no single registers
-            main = self.symbols["main"]
-            self._main = main.address
-            if self._ask(f"Z0,{self._main:x},2") != "OK":
-                raise LabcError(f"emulator: {self._machine.program} sets no breakpoint; install one of version 7 or later")
-            if not self._machine.data and not self._machine.slot:
-                self._set(13, high, 4)  # a stack to start with: the vector table's is that of a chip with more memory
+            self._debugger.ask("qXfer:features:read:target.xml:0,ffb")  # else QEMU offers no single registers
+            self._main = self.symbols["main"].address
+            self._debugger.stop_at(self._main)
+            if not machine.data and not machine.slot:
+                self._debugger.set(13, high, 4)  # a stack to start with: the vector table's is that of a chip with more memory
             self._run("main", SECONDS)
         except BaseException:
             self.close()
@@ -149,19 +136,7 @@ class Image:
 
     def close(self) -> None:
         """End the emulator."""
-        end(self._process)
-        if self._door:
-            self._door.close()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
-        self._file.unlink(missing_ok=True)
-
-    def __del__(self) -> None:
-        if hasattr(self, "_process"):
-            self.close()
-        elif hasattr(self, "_door") and self._door:
-            self._door.close()
+        self._debugger.close()
 
     @property
     def room(self) -> int:
@@ -181,23 +156,11 @@ class Image:
 
     def write(self, address: int, data: bytes) -> None:
         """Put `data` at `address`; LabcError if not all of it is memory."""
-        for i in range(0, len(data), self._machine.packet):
-            piece = data[i : i + self._machine.packet]
-            self._memory(f"M{address + i + self._machine.data:x},{len(piece):x}:{piece.hex()}", address, len(data))
+        self._debugger.write(address + self._machine.data, data)
 
     def read(self, address: int, nbytes: int) -> bytes:
         """The `nbytes` bytes at `address`; LabcError if not all of it is memory."""
-        found = b""
-        while len(found) < nbytes:
-            n = min(self._machine.packet, nbytes - len(found))
-            found += bytes.fromhex(self._memory(f"m{address + len(found) + self._machine.data:x},{n:x}", address, nbytes))
-        return found
-
-    def _memory(self, words: str, address: int, nbytes: int) -> str:
-        answer = self._ask(words)
-        if re.fullmatch(r"E..", answer):
-            raise LabcError(f"emulator: {nbytes} bytes at {address:#x} are not all memory; use alloc")
-        return answer
+        return self._debugger.read(address + self._machine.data, nbytes)
 
     def call(self, symbol: str, *args: int, budget: int = 0, seconds: float = SECONDS, measure: bool = False) -> Call:
         """Call the function `symbol` with integers or addresses of the core's own width and run it to its return, or for `seconds`.
@@ -220,8 +183,9 @@ class Image:
         counted = self._count(symbol, args) if measure else None
         executed, blocks = counted or (None, ())
         if self.cpu == "atmega328p":
-            return Call(int.from_bytes(self._register(24) + self._register(25), "little", signed=True), executed, depth, blocks)
-        result = self._register(10 if self._machine.slot else 0)[:4]
+            result = self._debugger.register(24) + self._debugger.register(25)
+        else:
+            result = self._debugger.register(10 if self._machine.slot else 0)[:4]
         return Call(int.from_bytes(result, "little", signed=True), executed, depth, blocks)
 
     def _enter(self, symbol: str, args: Sequence[int]) -> int:
@@ -230,37 +194,37 @@ class Image:
         if self.cpu == "atmega328p":  # avr-gcc's ABI: words from r24 down; the return address is pushed, high byte first in memory
             for i, arg in enumerate(args):
                 for half, byte in enumerate((arg & 0xFFFF).to_bytes(2, "little")):
-                    self._set(24 - 2 * i + half, byte, 1)
-            self._set(1, 0, 1)
-            self._set(32, 0, 1)
+                    self._debugger.set(24 - 2 * i + half, byte, 1)
+            self._debugger.set(1, 0, 1)
+            self._debugger.set(32, 0, 1)
             sp = self._end - 3
             self.write(sp + 1, (self._main // 2).to_bytes(2, "big"))
-            self._set(33, sp, 2)
-            self._set(34, at, 4)
+            self._debugger.set(33, sp, 2)
+            self._debugger.set(34, at, 4)
             return sp + 1
         if slot := self._machine.slot:  # RISC-V ELF psABI, "Integer Calling Convention"
             words = [arg % (1 << 8 * slot) for arg in args]
             sp = self._end - -(-slot * max(len(args) - 8, 0) // 16) * 16
             for i, word in enumerate(words[:8]):
-                self._set(10 + i, word, slot)
+                self._debugger.set(10 + i, word, slot)
             for i, word in enumerate(words[8:]):
                 self.write(sp + slot * i, word.to_bytes(slot, "little"))
             for register, value in ((1, self._main), (2, sp), (32, at)):
-                self._set(register, value, slot)
+                self._debugger.set(register, value, slot)
             return sp
         sp = self._end - -(-4 * max(len(args) - 4, 0) // 8) * 8  # AAPCS32
         for i, arg in enumerate(args[:4]):
-            self._set(i, arg & 0xFFFF_FFFF, 4)
+            self._debugger.set(i, arg & 0xFFFF_FFFF, 4)
         for i, arg in enumerate(args[4:]):
             self.write(sp + 4 * i, (arg & 0xFFFF_FFFF).to_bytes(4, "little"))
-        self._set(13, sp, 4)
-        self._set(14, self._main | 1, 4)
-        self._set(15, at, 4)
+        self._debugger.set(13, sp, 4)
+        self._debugger.set(14, self._main | 1, 4)
+        self._debugger.set(15, at, 4)
         return sp
 
     def _count(self, symbol: str, args: Sequence[int]) -> tuple[int, tuple[Block, ...]] | None:
         """The instructions of a call and its blocks: what QEMU counts with it, less what it counts without, each from the same memory."""
-        library = None if self._door else _counter()
+        library = None if self._machine.port else _counter()
         if library is None:
             return None
         low = self._machine.ram[0]
@@ -274,9 +238,7 @@ class Image:
                 other._enter(symbol, args)
                 if sign > 0:
                     other._run(symbol, SECONDS)
-                other._send("k")
-                other._process.wait(_STEP_S)
-                other.close()
+                other._debugger.kill()
                 if not out.exists():  # this QEMU takes no plugins
                     return None
                 for line in out.read_text().splitlines():
@@ -294,62 +256,19 @@ class Image:
         size = decode.instructions(code[at:], decode.UNITS[CORES[self.cpu].target])[0].size
         return Block(address, code[: at + size], executed, near if size == 2 else far)
 
-    def _register(self, number: int) -> bytes:
-        return bytes.fromhex(self._ask(f"p{number:x}"))
-
-    def _set(self, number: int, value: int, nbytes: int) -> None:
-        if self._ask(f"P{number:x}={value.to_bytes(nbytes, 'little').hex()}") != "OK":
-            raise LabcError(f"emulator: {self._machine.program} does not set register {number}; install one of version 7 or later")
-
     def _run(self, symbol: str, seconds: float) -> None:
         """On to the breakpoint at main; EmulatorFault where it is not reached."""
-        self._send("c")
         try:
-            answer = self._answer(seconds)
+            answer = self._debugger.go(seconds)
         except TimeoutError:
             self.close()
             raise EmulatorHang(symbol, 0, "unknown", f"no end after {seconds:g} s; it hangs, or needs more time") from None
-        if answer[:1] not in ("T", "S") or answer[1:3] != "05":
+        if answer:
             code = re.fullmatch(r"W([0-9a-f]+).*", answer)
             number = int(code[1], 16) - 240 if code else 0
             names = _TRAPS if self._machine.slot else _EXCEPTIONS
             kind = names.get(number, f"exception {number}")
             raise EmulatorFault(symbol, 0, "unknown", kind if code else f"the emulator answered {answer!r}")
-
-    def _ask(self, words: str) -> str:
-        self._send(words)
-        try:
-            return self._answer(_STEP_S)
-        except TimeoutError:
-            raise LabcError(f"emulator: {self._machine.program} does not answer; run it by hand") from None
-
-    def _send(self, words: str) -> None:
-        try:
-            self._write(f"${words}#{sum(words.encode()) & 0xFF:02x}".encode())
-        except OSError as error:
-            raise LabcError(f"emulator: {self._machine.program} ended ({error.strerror}); run it by hand") from error
-
-    def _answer(self, seconds: float) -> str:
-        """The next packet; TimeoutError after `seconds`."""
-        stdout = self._door or self._process.stdout
-        assert stdout is not None
-        deadline = time.monotonic() + seconds
-        while (found := re.search(rb"\$([^#]*)#[0-9a-f]{2}", self._rest)) is None:
-            if not select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise TimeoutError
-            piece = os.read(stdout.fileno(), 1 << 16)
-            if not piece:
-                return f"W{self._process.wait() & 0xFF:02x}"
-            self._rest += piece
-        self._rest = self._rest[found.end() :]
-        with contextlib.suppress(BrokenPipeError):  # it may be gone once it has said that the program ended
-            self._write(b"+")
-        return found[1].decode("latin-1")
-
-    def _write(self, data: bytes) -> None:
-        stdin = self._door or self._process.stdin
-        assert stdin is not None
-        stdin.write(data)
 
 
 @cache

@@ -1,0 +1,140 @@
+"""An emulator behind its door for debuggers (GDB manual, "Remote Protocol"): memory, registers, and on to a breakpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from labc.emulator.door import Door
+from labc.errors import LabcError
+from labc.process import end, start
+
+_STEP_S = 30.0  # for an answer, while nothing runs
+
+
+class Debugger:
+    """`program` with `options` and the file of the image, waiting at its first instruction.
+
+    `words`: more arguments, behind the file's name. `port`: of this machine, where it answers; 0: on standard input and output. `packet`:
+    bytes of memory that it takes in one packet. Raises LabcError where it cannot be started or reached.
+    """
+
+    def __init__(self, program: str, options: Sequence[str], image: bytes, words: Sequence[str], port: int, packet: int) -> None:
+        self._program, self._packet, self._rest = program, packet, b""
+        self._door: Door | None = None
+        with tempfile.NamedTemporaryFile(suffix=".elf", delete=False) as file:
+            file.write(image)
+        self._file = Path(file.name)
+        try:
+            if port:
+                self._door = Door(port)
+            door_words = [] if port else ["-S", "-gdb", "stdio"]
+            self._process = start(program, [shutil.which(program) or program, *options, str(self._file), *words, *door_words])
+            if self._door:
+                self._door.open()
+        except BaseException:
+            self.close()
+            raise
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the emulator; again does nothing."""
+        if hasattr(self, "_process"):
+            end(self._process)
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None:
+                    stream.close()
+        if self._door:
+            self._door.close()
+        self._file.unlink(missing_ok=True)
+
+    def kill(self) -> None:
+        """Have the emulator end by itself, so that its plugins write what they found."""
+        self._send("k")
+        self._process.wait(_STEP_S)
+        self.close()
+
+    def write(self, address: int, data: bytes) -> None:
+        """Put `data` at `address`; LabcError if not all of it is memory."""
+        for i in range(0, len(data), self._packet):
+            piece = data[i : i + self._packet]
+            self._memory(f"M{address + i:x},{len(piece):x}:{piece.hex()}", address, len(data))
+
+    def read(self, address: int, nbytes: int) -> bytes:
+        """The `nbytes` bytes at `address`; LabcError if not all of it is memory."""
+        found = b""
+        while len(found) < nbytes:
+            n = min(self._packet, nbytes - len(found))
+            found += bytes.fromhex(self._memory(f"m{address + len(found):x},{n:x}", address, nbytes))
+        return found
+
+    def _memory(self, words: str, address: int, nbytes: int) -> str:
+        answer = self.ask(words)
+        if re.fullmatch(r"E..", answer):
+            raise LabcError(f"emulator: {nbytes} bytes at {address:#x} are not all memory; use alloc")
+        return answer
+
+    def register(self, number: int) -> bytes:
+        """What the register holds, in the core's order of bytes."""
+        return bytes.fromhex(self.ask(f"p{number:x}"))
+
+    def set(self, number: int, value: int, nbytes: int) -> None:
+        """Put `value` into a register of `nbytes` bytes, lowest first."""
+        if self.ask(f"P{number:x}={value.to_bytes(nbytes, 'little').hex()}") != "OK":
+            raise LabcError(f"emulator: {self._program} does not set register {number}; install one of version 7 or later")
+
+    def stop_at(self, address: int) -> None:
+        """Set a breakpoint."""
+        if self.ask(f"Z0,{address:x},2") != "OK":
+            raise LabcError(f"emulator: {self._program} sets no breakpoint; install one of version 7 or later")
+
+    def go(self, seconds: float) -> str:
+        """On to the next stop: nothing at a breakpoint, else the answer. TimeoutError where there is none within `seconds`."""
+        self._send("c")
+        answer = self._answer(seconds)
+        return "" if answer[:1] in ("T", "S") and answer[1:3] == "05" else answer
+
+    def ask(self, words: str) -> str:
+        """The answer to a packet. LabcError where there is none."""
+        self._send(words)
+        try:
+            return self._answer(_STEP_S)
+        except TimeoutError:
+            raise LabcError(f"emulator: {self._program} does not answer; run it by hand") from None
+
+    def _send(self, words: str) -> None:
+        try:
+            self._write(f"${words}#{sum(words.encode()) & 0xFF:02x}".encode())
+        except OSError as error:
+            raise LabcError(f"emulator: {self._program} ended ({error.strerror}); run it by hand") from error
+
+    def _answer(self, seconds: float) -> str:
+        """The next packet; TimeoutError after `seconds`."""
+        stdout = self._door or self._process.stdout
+        assert stdout is not None
+        deadline = time.monotonic() + seconds
+        while (found := re.search(rb"\$([^#]*)#[0-9a-f]{2}", self._rest)) is None:
+            if not select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise TimeoutError
+            piece = os.read(stdout.fileno(), 1 << 16)
+            if not piece:
+                return f"W{self._process.wait() & 0xFF:02x}"
+            self._rest += piece
+        self._rest = self._rest[found.end() :]
+        with contextlib.suppress(BrokenPipeError):  # it may be gone once it has said that the program ended
+            self._write(b"+")
+        return found[1].decode("latin-1")
+
+    def _write(self, data: bytes) -> None:
+        stdin = self._door or self._process.stdin
+        assert stdin is not None
+        stdin.write(data)
