@@ -24,10 +24,11 @@ def _positive(text: str) -> int:
 
 
 def _bytes(text: str) -> int:
-    number, unit = (text[:-1], 1 << 10) if text[-1:] in "kK" and text else (text, 1)
-    if not number.isdecimal() or not 0 < int(number) * unit < 1 << 40:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes, such as 65536 or 64K")
-    return int(number) * unit
+    from labc.board import size_of
+
+    if not 0 < (size := size_of(text)) < 1 << 40:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes, such as 65536, 64K or 1M")
+    return size
 
 
 def _levels(text: str) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ def read(path: Path) -> Board:
         if len(text) > _MOST_TEXT:
             raise LabcError(f"{path}: larger than a board's file can be; give one like those of labc boards")
         table = tomllib.loads(text.decode("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # no TOML, no UTF-8, or a number of more digits than Python reads
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise LabcError(f"{path}: not a board's file ({reason}); write one like those in labc's boards folder") from error
     try:
@@ -90,37 +90,46 @@ def _board(name: str, table: dict[str, Any]) -> Board:
             raise LabcError(f"key {key!r}: is not a text; quote it")
     clock = table["clock_mhz"]
     if isinstance(clock, bool) or not isinstance(clock, int | float) or not 0 < clock <= _MOST_MHZ:
-        raise LabcError(f"key 'clock_mhz': {clock!r} is not a number of MHz up to {_MOST_MHZ}; take it from the data sheet")
+        raise LabcError(f"key 'clock_mhz': {_shown(clock)} is not a number of MHz up to {_MOST_MHZ}; take it from the data sheet")
     target = targets.find(table["target"])
+    if target.cpu is None:
+        raise LabcError(f"key 'target': {target.name} is no target of boards; name one that labc targets says is emulated")
     try:
         core = targets.with_core(target, table["cpu"], table.get("float_abi"))
     except LabcError as error:
         told = str(error).replace("--cpu:", "key 'cpu':").replace("--float-abi:", "key 'float_abi':")
         raise LabcError(told) from error
-    if core.cpu is None:
-        raise LabcError(f"key 'target': {target.name} is no target of boards; name one that labc targets says is emulated")
+    cpu = core.cpu or target.cpu
     most_flash, most_ram = _MOST_BYTES.get(target.name, (1 << 40, 1 << 40))
     return Board(
         name=name,
         title=table["title"],
         target=target.name,
-        cpu=core.cpu,
+        cpu=cpu,
         float_abi=core.float_abi,
         clock_mhz=clock,
-        flash_bytes=_bytes("flash", table["flash"], most_flash, core.cpu) if "flash" in table else None,
-        ram_bytes=_bytes("ram", table["ram"], most_ram, core.cpu),
+        flash_bytes=_bytes("flash", table["flash"], most_flash, cpu) if "flash" in table else None,
+        ram_bytes=_bytes("ram", table["ram"], most_ram, cpu),
         datasheet=table["datasheet"],
     )
 
 
 def _bytes(key: str, value: object, most: int, cpu: str) -> int:
     """512K, 2M, or a number of bytes; LabcError if it is none, or more than the core can have."""
-    found = (
-        re.fullmatch(r"(\d{1,12})([KMG]?)", str(value).upper()) if isinstance(value, str | int) and not isinstance(value, bool) else None
-    )
-    size = int(found[1]) * _UNITS[found[2]] if found else 0
+    size = size_of(value) if isinstance(value, str) else value if isinstance(value, int) and not isinstance(value, bool) else 0
     if size > most:
-        raise LabcError(f"key {key!r}: {value!r} is more than the {most:,} bytes that {cpu} can have; take it from the data sheet")
-    if size == 0:
-        raise LabcError(f'key {key!r}: {value!r} is not a size of memory in bytes, such as 524288 or "512K"')
+        raise LabcError(f"key {key!r}: {_shown(value)} is more than the {most:,} bytes that {cpu} can have; take it from the data sheet")
+    if size <= 0:
+        raise LabcError(f'key {key!r}: {_shown(value)} is not a size of memory in bytes, such as 524288 or "512K"')
     return size
+
+
+def size_of(text: str) -> int:
+    """512K, 2M or 524288 as bytes; 0 if it is no size."""
+    found = re.fullmatch(r"([0-9]{1,12})([KMG]?)", text.upper())
+    return int(found[1]) * _UNITS[found[2]] if found else 0
+
+
+def _shown(value: object) -> str:
+    """A value as an error shows it: Python writes no number of thousands of digits."""
+    return repr(value)[:40] if not isinstance(value, int) or abs(value) < 1 << 63 else "a number of more than 63 bits"

@@ -148,8 +148,9 @@ def _one(ready: trial.Ready, one: Board, cc: str | None, known: dict[object, tri
         return BoardResult(one.name, one.cpu, compiler, error.code == FAILED, equal, "not run here", str(error), **there)
     tried = known[key]
     library = [verdict for verdict in tried.verdicts if verdict.what.startswith("library")]
-    bad = next((verdict for verdict in library if verdict.status != "passed"), None)
-    equal = bad.status if bad else "passed"
+    wrong = [verdict for verdict in library if verdict.status != "passed"]
+    equal = wrong[0].status if wrong else "passed"
+    bad = next((verdict for verdict in wrong if verdict.what.endswith("first wrong layer")), wrong[0] if wrong else None)
     if tried.chip is None:
         return BoardResult(one.name, one.cpu, compiler, True, equal, "not run here", bad.detail if bad else "", **there)
     fit = next((verdict for verdict in costs.fit(made, tried.chip, one.name) if verdict.status == "failed"), None)

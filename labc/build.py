@@ -34,7 +34,7 @@ def build(
     """Compile `tree` (path → text; sources under src/, headers under include/) into `out`; `out` as it was until all is done.
 
     `facts` go into the manifest as they are: at least `name`; and so does what `look` finds in the folder, when all but the manifest is
-    there. By an exception it refuses it.
+    there; it may add files, and by an exception it refuses the whole.
     Raises LabcError if `out` exists and labc did not make it, if it cannot be written, or if the compiler complains.
     """
     name = str(facts["name"])
@@ -48,6 +48,7 @@ def build(
         if target.cpu is None:
             link_shared(toolchain, target, objects, place / "lib" / shared_name(name))
         shutil.rmtree(objects_dir)
+        found = look(place)
         manifest = {
             "labc": __version__,
             "format": FORMAT,
@@ -59,7 +60,7 @@ def build(
             "file_flags": {f"src/{s.name}": list(flags) for s in sources if (flags := isa_flags(s))},
             "files": {str(p.relative_to(place).as_posix()): sha256(p) for p in sorted(place.rglob("*")) if p.is_file()},
         }
-        manifest |= look(place)
+        manifest |= found
         write(place, {MANIFEST: json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"})
     return out
 

@@ -72,7 +72,9 @@ def survey() -> list[Tool]:
         for name, tools in toolchain.survey(wanted):
             there = isinstance(tools, Toolchain)
             detail = tools.version if isinstance(tools, Toolchain) else tools
-            found.append(Tool(name, there, detail, f"compiler for {wanted.name}", candidates.install(name) or candidates.install("zig")))
+            missing = name == "zig" or shutil.which(name) is None  # what is here and will not do is not mended by installing it
+            remedy = (candidates.install(name) if missing else "") or candidates.install("zig")
+            found.append(Tool(name, there, detail, f"compiler for {wanted.name}", remedy))
     for cpu, machine in (*qemu.MACHINES.items(), ("atmega328p", qemu.SIMAVR)):
         there = shutil.which(machine.program) is not None
         found.append(Tool(machine.program, there, "" if there else "not on PATH", f"emulator for {cpu}", f"apt install {machine.package}"))

@@ -72,8 +72,13 @@ def write(made: plan.Plan, tools: Toolchain, out: Path, progress: Progress = sil
     progress("emitting C")
     tree = emit.emit(made)
     progress(f"compiling with {tools.name} {tools.version}")
-    look = (lambda place: {"measured": measure(place, made, tools, progress)}) if measured else (lambda place: {})
-    return writer.build(tree, _facts(made), made.target, tools, out, look)
+
+    def look(place: Path) -> dict[str, Any]:
+        found = measure(place, made, tools, progress)
+        writer.write(place / "lib", emit.stack_check(made, found))
+        return {"measured": found}
+
+    return writer.build(tree, _facts(made), made.target, tools, out, look if measured else lambda place: {})
 
 
 def measure(folder: Path, made: plan.Plan, tools: Toolchain, progress: Progress = silent) -> dict[str, Any]:
@@ -210,9 +215,10 @@ def compile(
 
     `target` is the host unless named. `name` prefixes every public name (default: the file's); `keep` is a folder for every stage on the
     way: the graph after each pass, the plan, the sources; `levels` are those a library for any x86-64 holds (default: all); `flash` and
-    `ram` are the bytes that constants and arena must fit; `board`, a name of `labc boards` or a .toml file, implies target, `cpu`,
-    `float_abi`, flash and RAM; `cc` is the compiler to take. `package`, a name of `labc packages`: the folder (default:
-    ./NAME-TARGET-PACKAGE) holds that package instead. Raises LabcError for anything the user can mend; nothing is left half-written then.
+    `ram` are the bytes there are, for code and constants, for arena, data and stack; `board`, a name of `labc boards` or a .toml file,
+    implies target, `cpu`, `float_abi`, flash and RAM; `cc` is the compiler to take. `package`, a name of `labc packages`: the folder
+    (default: ./NAME-TARGET-PACKAGE, of an ESP-IDF component its subfolder NAME) holds that package instead. Raises LabcError for anything
+    the user can mend; nothing is left half-written then.
     """
     # A wrong name is told before anything is read.
     form = None if package is None else packages.find(package)
@@ -236,10 +242,12 @@ def compile(
     progress("planning")
     made = plan.fits(planned(compiled, wanted))
     place = wanted.board or wanted.name
-    folder = Path(out) if out is not None else Path("-".join([compiled.name, place, *([form.name] if form else [])]))
+    folder = Path("-".join([compiled.name, place, *([form.name] if form else [])]), compiled.name if form and form.folder_is_name else "")
+    folder = folder if out is None else Path(out)
     if keep is not None:
-        if Path(keep).resolve().is_relative_to(folder.resolve()):
-            raise LabcError(f"--keep: {keep} lies in {folder}, which a build replaces as a whole; name a folder outside it")
+        for inner, outer in ((Path(keep), folder), (folder, Path(keep))):
+            if inner.resolve().is_relative_to(outer.resolve()):
+                raise LabcError(f"--keep: {inner} lies in {outer}, which a build replaces as a whole; name a folder outside it")
         keep_stages(compiled, made, Path(keep))
     if form is not None:
         return pack(made, form, tools, folder, progress)
@@ -262,9 +270,9 @@ def keep_stages(compiled: Compiled, made: plan.Plan, folder: Path) -> None:
     tree[f"{n}-plan.txt"] = "\n".join(lines)
     tree |= {f"{n + 1}-sources/{path}": content for path, content in emit.emit(made).items()}
     try:
-        writer.write(folder, tree)
-    except OSError as error:
-        raise LabcError(f"{folder}: cannot be written ({error.strerror}); name another folder with --keep") from error
+        writer.store(tree, {"name": made.name, "model": made.digest}, made.target, folder)
+    except LabcError as error:
+        raise LabcError(str(error).replace("with -o", "with --keep"), code=error.code) from error
 
 
 def inspect(path: Path | str) -> tuple[frontend.Model, str | None]:

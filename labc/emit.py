@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
 from labc import ABI, __version__, kernels, resources
+from labc.plan import largest
 from labc.plan.core import C_TYPES, FlashArray, Level, Plan, Step
 
 # The generated files: path in the source tree → template.
@@ -33,6 +35,7 @@ def emit(plan: Plan) -> dict[str, str]:
     tree = {path.format(name=plan.name): _render(template, plan) for path, template in _FILES.items()}
     runtime = resources.folder("runtime")
     for file in (*_RUNTIME, *(_DISPATCH if plan.dispatched else ()), *_kernel_files(plan)):
+        assert f"src/{file}" not in tree, f"{plan.name} is also the name of {file}"  # naming.c_name refuses such
         tree[f"src/{file}"] = (runtime / file).read_text(encoding="utf-8")
     return tree
 
@@ -68,13 +71,22 @@ def layer_steps(plan: Plan, level: Level) -> str:
     return _render("steps.c.j2", plan, level=level)
 
 
-def _render(template: str, plan: Plan, **more: Level) -> str:
+def stack_check(plan: Plan, measured: Mapping[str, Any] | None) -> dict[str, str]:
+    """NAME.ld, a part of a linker script, which says where the stack that was `measured` on the plan's chip is more than a program's data
+    leave of the RAM. Nothing where none was measured, or programs are not linked by such scripts."""
+    if measured is None or measured.get("stack") is None or plan.target.name == "wasm32":
+        return {}
+    return {f"{plan.name}.ld": _render("stack.ld.j2", plan, stack=measured["stack"])}
+
+
+def _render(template: str, plan: Plan, **more: Level | int) -> str:
     reader = environment()
     reader.filters.update(literals=literals, call=call, bits=bits, aligned=aligned)
     files = [file for file in _kernel_files(plan) if file.endswith(".c")]
     flags = {f"src/{file}": " ".join(isa.flags) for file in files if (isa := kernels.isa_of(Path(file))) and isa.flags}
     values = {
         "plan": plan,
+        "largest": largest(plan)[0],
         "file_flags": flags,
         "version": __version__,
         "abi": ABI,

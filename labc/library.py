@@ -57,6 +57,8 @@ class Library:
         if not _NAME.fullmatch(self.name) or not all(0 < size <= _MOST for size in sizes):
             raise LabcError(f"{folder}: the manifest's name or sizes are not a library's; build the library again")
         binary = next((folder / p for p in sorted(files) if re.fullmatch(r"lib/[A-Za-z0-9_]+\.(so|dylib|dll)", p)), None)
+        if binary is None and "package" in manifest:
+            raise LabcError(f"{folder}: is a package, {manifest['package']}; build the library without --package")
         if binary is None:
             raise LabcError(f"{folder}: built for {manifest.get('target')}, not for this machine; build with --target host")
         if missing := _missing(() if self.levels else needs):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from labc import kernels
+from labc import kernels, resources
 from labc.errors import LabcError
 
 # Keywords of C11 and C++20, and main.
@@ -32,9 +32,10 @@ def c_name(name: str | None, path: Path) -> str:
         raise LabcError(
             f"name {wanted!r}: not a C identifier of 1 to 40 letters, digits and _ that begins with a letter; give one with --name"
         )
-    # As file names too: src/ holds kernels.h, cpu.c, dispatch.c and a file per ISA, and some file systems do not tell cases apart.
+    # As file names too: src/ holds the runtime's files, and some file systems do not tell cases apart.
     file = wanted.lower()
-    ours = file in ("labc", "kernels", "cpu", "dispatch", *kernels.table().isas) or file.startswith("labc_")
+    runtime = {path.stem for path in resources.folder("runtime").glob("*.[ch]")}
+    ours = file in ("labc", *kernels.table().isas, *runtime) or file.startswith("labc_")
     if ours or _C_WORDS.fullmatch(file) or _C_HEADERS.fullmatch(file):
         raise LabcError(f"name {wanted!r}: is taken by C, C++ or labc itself; give another with --name")
     return wanted

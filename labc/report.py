@@ -183,12 +183,12 @@ def show_check(console: Any, checked: Checked) -> None:
 
     core = f"{checked.cpu}, {checked.float_abi} float; " if checked.cpu else ""
     title = f"{checked.name} on {checked.board or checked.target} ({core}{checked.compiler}), model {checked.digest[:12]}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     table.add_column("check")
     table.add_column("verdict")
     table.add_column("what was compared", overflow="fold")
     for verdict in checked.verdicts:
-        table.add_row(verdict.what, f"[{_STYLE[verdict.status]}]{verdict.status}[/]", escape(verdict.detail))
+        table.add_row(escape(verdict.what), f"[{_STYLE[verdict.status]}]{verdict.status}[/]", escape(verdict.detail))
     console.print(table)
     for what, value in costs(checked):
         console.print(f"  {what:<24}{value}", highlight=False, soft_wrap=True)

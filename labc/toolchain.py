@@ -21,14 +21,14 @@ from labc.image import try_image
 from labc.resources import folder
 from labc.target import TARGETS, Target, nearest
 
-# How the triple of a compiler begins that makes code for it.
+# How the triple of a compiler begins that makes code for it. RISC-V's compilers make code for cores of both widths; the trial tells.
 _TRIPLES = {
     "x86-64": "x86_64",
     "cortex-m": "arm-none-eabi",
     "aarch64": "aarch64",
     "armv7": "arm-linux-gnueabihf",
-    "riscv32": "riscv64-unknown-elf",
-    "riscv64": "riscv64",
+    "riscv32": "riscv",
+    "riscv64": "riscv",
     "avr": "avr",
     "big-endian": "mips-",
 }

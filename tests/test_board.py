@@ -17,6 +17,7 @@ from here import not_run_here
 
 from labc import board, boards, decode, driver, elf, emulator, errors, toolchain, trial
 from labc import target as targets
+from labc.check import Verdict
 from labc.cli import main
 from labc.compiling import compile_objects
 from labc.emulator import qemu
@@ -67,7 +68,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ('datasheet = "Its maker, its data sheet"\n', "", "key 'datasheet': missing"),
         ('title = "A board"', "title = 3", "key 'title': is not a text"),
         ('"arm"', '"armm"', "target 'armm': not known; did you mean 'arm'"),
-        ('"arm"', '"host"', "target host has no choice of it"),
+        ('"arm"', '"host"', "key 'target': host is no target of boards; name one that labc targets says is emulated"),
         ("cortex-m4", "cortex-m44", "core 'cortex-m44' not known for target arm; did you mean 'cortex-m4'"),
         ("cortex-m4", "cortex-m0", "cortex-m0 is built for with the soft float ABI only"),
         ('"hard"', '"hrad"', "key 'float_abi': 'hrad' is none; did you mean 'hard'.*cortex-m4 has hard and soft"),
@@ -78,6 +79,11 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ("16384", "true", "key 'ram': True is not a size"),
         ("16384", '"4G"', "key 'ram': '4G' is more than the 536,870,912 bytes that cortex-m4 can have"),
         ("64", "64 MHz", "not a board's file"),
+        ("64", "1" * 5000, "not a board's file"),
+        ("64", "0x" + "f" * 5000, "key 'clock_mhz': a number of more than 63 bits is not a number of MHz"),
+        ("16384", "0x" + "f" * 5000, "key 'ram': a number of more than 63 bits is more than the 536,870,912 bytes"),
+        ("16384", "-0x7" + "f" * 5000, "not a board's file"),
+        ("16384", "-5", "key 'ram': -5 is not a size"),
     ],
 )
 def test_a_wrong_file_names_the_key(old: str, new: str, message: str, tmp_path: Path) -> None:
@@ -335,15 +341,15 @@ def test_too_large_for_a_board_says_by_how_much(net: Path) -> None:
     bad = [verdict for verdict in tried.verdicts if verdict.status == "failed"]
     assert [verdict.what for verdict in bad] == ["flash (bbc-microbit)", "RAM (bbc-microbit)"]
     assert "of 1,000 bytes, " in bad[0].detail
-    assert "too many; sign1 takes 256 of it" in bad[0].detail
+    assert "too many; the code takes" in bad[0].detail
 
 
 def test_what_does_not_fit_once_linked_is_not_built(net: Path, tmp_path: Path) -> None:
     """The constants fit, the code does not: by how much, which layer, and no folder."""
     with pytest.raises(
-        LabcError, match=r"flash \(bbc-microbit\): [\d,]+ of 1,500 bytes, [\d,]+ too many; sign1 takes 256 of it; make it narrower"
+        LabcError, match=r"flash \(bbc-microbit\): [\d,]+ of 3,200 bytes, [\d,]+ too many; sign1 takes 256 of it; make it narrower"
     ):
-        driver.compile(net, board="bbc-microbit", flash=1500, out=tmp_path / "out")
+        driver.compile(net, board="bbc-microbit", flash=3200, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert driver.compile(net, board="bbc-microbit", out=tmp_path / "out").is_dir()
 
@@ -417,6 +423,17 @@ def test_a_board_where_it_crashes_has_failed(net: Path, monkeypatch: pytest.Monk
         "microbit-v2": (True, "not run here", "failed"),
         "hifive1": (False, "failed", "not run here"),
     }
+
+
+def test_all_boards_name_the_wrong_layer(net: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(board, "names", lambda: ["bbc-microbit"])
+    wrong = (
+        Verdict("library (bbc-microbit) = reference", "failed", "input 0, score 1"),
+        Verdict("library (bbc-microbit): first wrong layer", "failed", "sign1, channel 3"),
+    )
+    monkeypatch.setattr(trial, "try_out", lambda *given, **more: trial.Tried(wrong))
+    assert main(["check", str(net), "--all", "--samples", "2"]) == errors.FAILED
+    assert "bbc-microbit: sign1, channel 3" in capsys.readouterr().out
 
 
 def test_what_is_no_boards_file(tmp_path: Path) -> None:

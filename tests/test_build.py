@@ -86,7 +86,7 @@ def test_the_folder_one_is_in_is_not_replaced(where: str, digits_like: Path, tmp
     assert tree(out) == before
 
 
-@pytest.mark.parametrize("keep", ["out", "out/stages"])
+@pytest.mark.parametrize("keep", ["out", "out/stages", "."])
 def test_stages_are_not_kept_where_a_build_would_remove_them(keep: str, digits_like: Path, tmp_path: Path) -> None:
     with pytest.raises(LabcError, match=r"--keep: .* which a build replaces as a whole"):
         labc.compile(digits_like, "host", out=tmp_path / "out", keep=tmp_path / keep)
@@ -113,11 +113,21 @@ def test_every_stage_can_be_kept(digits_like: Path, tmp_path: Path) -> None:
     labc.compile(digits_like, "arm", out=tmp_path / "out", keep=tmp_path / "stages")
     kept = tree(tmp_path / "stages")
     assert {name.split("/")[0] for name in kept} == {
-        "0-read.txt", "1-lower.txt", "2-pool.txt", "3-threshold.txt", "4-fuse.txt", "5-plan.txt", "6-sources"
+        "0-read.txt", "1-lower.txt", "2-pool.txt", "3-threshold.txt", "4-fuse.txt", "5-plan.txt", "6-sources", "manifest.json"
     }  # fmt: skip
     assert b"mat_vec_threshold" in kept["4-fuse.txt"]
     assert b"labc_sign_matvec_threshold_" in kept["5-plan.txt"]
     assert kept["6-sources/src/net.c"] == (tmp_path / "out" / "src" / "net.c").read_bytes()
+    labc.compile(digits_like, "arm", out=tmp_path / "out", keep=tmp_path / "stages")  # replaced by the next
+
+
+def test_stages_replace_nothing_of_somebody_elses(digits_like: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "0-read.txt").write_text("hi")
+    with pytest.raises(LabcError, match=r"mine: exists and was not made by labc; name another folder with --keep"):
+        labc.compile(digits_like, "arm", out=tmp_path / "out", keep=tmp_path / "mine")
+    assert (tmp_path / "mine" / "0-read.txt").read_text() == "hi"
+    assert not (tmp_path / "out").exists()
 
 
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"]
@@ -142,7 +152,7 @@ def test_the_header_is_cplusplus_and_the_library_links_into_it(digits_like: Path
     )
     program = tmp_path / "main"
     files = [str(tmp_path / "main.cpp"), str(out / "lib" / "libnet.a"), "-o", str(program)]
-    subprocess.run([*command, "-std=c++17", *STRICT, f"-I{out / 'include'}", *files], check=True)
+    subprocess.run([*command, "-std=c++11", *STRICT, f"-I{out / 'include'}", *files], check=True)
     assert subprocess.run([str(program)], check=False).returncode == 0
 
 

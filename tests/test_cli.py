@@ -21,7 +21,7 @@ from labc.cli import main
 from labc.emulator import unicorn
 from labc.target import TARGETS
 
-COMMANDS = ("train", "inspect", "build", "check", "bench", "boards", "targets", "doctor")
+COMMANDS = ("train", "inspect", "build", "check", "bench", "boards", "targets", "packages", "doctor")
 
 
 def test_the_top_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,6 +237,13 @@ def test_a_reader_that_leaves_is_no_error(digits_like: Path) -> None:
         ["sh", "-c", f"{sys.executable} -m labc.cli inspect {digits_like} | true"], check=False, capture_output=True, text=True
     )
     assert "Traceback" not in run.stderr
+
+
+def test_what_cannot_be_saved_is_shown_all_the_same(digits_like: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = out_of(capsys, "check", str(digits_like), "--samples", "3", "--save", str(tmp_path / "none" / "x.json"))
+    assert code == errors.BAD_INPUT
+    assert "passed" in out
+    assert "x.json: cannot be written" in err
 
 
 def test_what_stands_in_brackets_is_shown(

@@ -44,8 +44,8 @@ def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert "class 0" in done.stdout + done.stderr
     link = shlex.split(fenced("console")[0].splitlines()[0])
     for memory, room, told in (
-        ("20000000", "2K", "RAM: arena and data leave less than 2 KiB for the stack; build the network with --ram"),
-        ("20000000", "256", "overflowed by"),
+        ("20000000", "1100", "digits: RAM: data and arena leave less than the"),
+        ("20000000", "64", "overflowed by"),
         ("00000000", "8K", "region `FLASH' overflowed by"),
     ):
         Path("board.ld").write_text(fenced("ld")[0].replace(f"0x{memory}, LENGTH = 4M", f"0x{memory}, LENGTH = {room}"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import cffi
 import numpy as np
 import pytest
-from here import NOT_RUN, not_run_here
+from here import not_run_here
 
 import labc
 from labc import toolchain
@@ -92,7 +92,7 @@ def test_rust_calls_it(digits_like: Path, tmp_path: Path) -> None:
     """The static library in a Rust program with the declarations that bindgen makes of the header, and not one number of its own."""
     compiler = shutil.which("rustc")
     if compiler is None:
-        NOT_RUN.append("the header from Rust: not run here (rustc is not on PATH); cffi, which CI has, calls the same declarations")
+        not_run_here("the header from Rust", "rustc is not on PATH")
         return
     out = labc.compile(digits_like, "host", out=tmp_path / "out")
     extern = "\n".join(rust(declaration) for declaration in declarations(out / "include" / "net.h"))

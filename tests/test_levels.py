@@ -268,7 +268,7 @@ def test_the_header_is_cplusplus(digits_like: Path, tmp_path: Path) -> None:
         '#include "mine.h"\n#include <cstring>\nstatic uint32_t arena[MINE_ARENA_BYTES / 4];\n'
         'int main() { return mine_self_test(arena) + mine_force_level("scalar") + std::strcmp(mine_level(), "scalar"); }\n'
     )
-    strict = ["-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"]
+    strict = ["-std=c++11", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"]
     command = [plus, *strict, f"-I{out / 'include'}", str(tmp_path / "main.cpp"), str(out / "lib" / "libmine.a"), "-o", str(tmp_path / "m")]
     subprocess.run(command, check=True)
     assert subprocess.run([str(tmp_path / "m")], check=False).returncode == 0

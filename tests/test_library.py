@@ -121,6 +121,12 @@ def test_an_arm_library_is_not_loaded_here(tmp_path: Path, digits_like: Path) ->
         labc.load(labc.compile(digits_like, "arm", out=tmp_path / "arm"))
 
 
+def test_a_package_is_no_library(tmp_path: Path, digits_like: Path) -> None:
+    labc.compile(digits_like, out=tmp_path / "out", package="folder")
+    with pytest.raises(LabcError, match="is a package, folder; build the library without --package"):
+        labc.load(tmp_path / "out")
+
+
 def test_a_library_built_again_is_the_new_one(tmp_path: Path) -> None:
     """Also while the old one is still in use: dlopen remembers paths."""
     rng = np.random.default_rng(3)

@@ -147,3 +147,22 @@ def test_little_ram_takes_kernels_without_tables_before_it_is_refused(rng: np.ra
     checked = trial.check(net, board="bbc-microbit", ram=2000, sample_count=2, every_layer=True)
     assert [verdict.status for verdict in checked.verdicts] == ["passed"] * len(checked.verdicts)
     assert any("every layer" in verdict.what for verdict in checked.verdicts)
+
+
+def test_flash_for_less_than_the_code(net: Path, tmp_path: Path) -> None:
+    """No layer could be made narrow enough."""
+    with pytest.raises(LabcError, match=r"too many; the code takes [\d,]+ of it, which no layer sets; name more flash"):
+        driver.compile(net, board="microbit-v2", flash=1000, out=tmp_path / "out")
+
+
+def test_the_stack_goes_into_a_linker_script(net: Path, tmp_path: Path) -> None:
+    """Of libraries and of packages with an archive; where no stack was measured, none."""
+    out = driver.compile(net, board="microbit-v2", out=tmp_path / "library")
+    script = (out / "lib" / "net.ld").read_text()
+    assert f"ASSERT(labc_ram_left >= {manifest(out)['measured']['stack']}, " in script
+    assert "lib/net.ld" in manifest(out)["files"]
+    packed = driver.compile(net, board="microbit-v2", package="pkg-config", out=tmp_path / "package")
+    assert (packed / "net.ld").read_text() == script
+    assert "`net.ld`" in (packed / "README.md").read_text()
+    for where in ({"target": "host"}, {"target": "wasm32"}):
+        assert not list(driver.compile(net, **where, out=tmp_path / "other").rglob("*.ld"))

@@ -69,3 +69,21 @@ def test_an_avr_with_less_ram_does_not_compile(package: str, rng: np.random.Gene
     assert said["atmega328p"].returncode == 0
     assert said["attiny13"].returncode != 0
     assert re.search(r"net: the arena is larger than this processor's RAM; make layer \w+ narrower", said["attiny13"].stderr)
+
+
+def test_more_constants_than_a_near_pointer_of_avr_reaches(rng: np.random.Generator, tmp_path: Path) -> None:
+    """Plain C for any processor, on an ATmega2560 with 256 KiB of flash: what lies beyond 64 KiB would be read wrong."""
+    try:
+        tools = toolchain.find(TARGETS["avr"])
+    except LabcError as error:
+        not_run_here("an AVR with much flash", str(error))
+        return
+    said = {}
+    for width in (300, 450):
+        path = zoo.save(zoo.own(zoo.random_layers(rng, [64, width, width, width, width, 10])), tmp_path / "net.onnx")
+        out = labc.compile(path, out=tmp_path / "out", package="arduino")
+        command = [*tools.cc, "-mmcu=atmega2560", "-std=c11", "-Os", "-c", str(out / "src" / "net.c"), "-o", str(tmp_path / "net.o")]
+        said[width] = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert said[300].returncode == 0
+    assert said[450].returncode != 0
+    assert re.search(r"net: the constants are more than the 64 KiB of flash .* make layer sign\d narrower", said[450].stderr)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from here import not_run_here
 
 from labc import emulator, target, toolchain, trial
 from labc import process as runner
@@ -387,6 +388,21 @@ def test_force_takes_that_one_or_none(tmp_path: Path) -> None:
     if platform.machine() == "x86_64":
         with pytest.raises(LabcError, match=r"gcc: compiles for .*, not for cortex-a53"):
             toolchain.find(A64, "gcc")
+
+
+def test_a_compiler_for_risc_v_under_another_triple(tmp_path: Path) -> None:
+    """Espressif's gcc says riscv32-esp-elf: what it makes is tried, its name is not judged."""
+    real = shutil.which("riscv64-unknown-elf-gcc")
+    if real is None:
+        not_run_here("a RISC-V compiler of another name", "riscv64-unknown-elf-gcc is not on PATH")
+        return
+    other = write(
+        tmp_path / "riscv32-esp-elf-gcc",
+        f'#!/bin/sh\nif [ "$1" = -v ]; then {real} -v 2>&1 | sed "s/^Target: .*/Target: riscv32-esp-elf/"; else exec {real} "$@"; fi\n',
+    )
+    other.chmod(0o755)
+    found = toolchain.find(target.with_core(target.find("riscv32"), "rv32imc"), str(other))
+    assert (found.name, found.family) == ("riscv32-esp-elf-gcc", "gcc")
 
 
 def test_a_file_that_does_not_start(tmp_path: Path) -> None:

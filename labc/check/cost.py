@@ -112,8 +112,12 @@ def fit(made: Plan, cost: ChipCost, where: str) -> list[Verdict]:
     layer, nbytes = largest(made)
     arena = f"the arena takes {made.arena_bytes:,} of it, set by {made.arena_layer}"
     stack = f"the stack {cost.stack or 0:,}, which no layer sets; name more RAM"
+    code = cost.flash - made.packed_bytes
+    shrink_flash = f"{layer} takes {nbytes:,} of it; make it narrower"
+    if made.target.flash_bytes is not None and code > made.target.flash_bytes:
+        shrink_flash = f"the code takes {code:,} of it, which no layer sets; name more flash"
     limits = (
-        ("flash", cost.flash, made.target.flash_bytes, f"{layer} takes {nbytes:,} of it; make it narrower"),
+        ("flash", cost.flash, made.target.flash_bytes, shrink_flash),
         (
             "RAM",
             cost.ram,

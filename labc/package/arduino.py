@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labc.errors import LabcError
 from labc.package.core import Contents, Files, Format, common, render
 from labc.package.single import pair
 
@@ -9,7 +10,7 @@ from labc.package.single import pair
 _ARCHITECTURES = {
     "avr": "avr",
     "arm": "mbed,mbed_nano,mbed_rp2040,nrf52,renesas_uno,rp2040,sam,samd,stm32",
-    "riscv32": "esp32",
+    "riscv32": "esp32,rp2040",
     "host": "*",
 }
 
@@ -17,6 +18,8 @@ _ARCHITECTURES = {
 def files(contents: Contents) -> Files:
     """The pair of files in src/, the library's properties, and a sketch that runs the self-test."""
     name = contents.plan.name
+    if name.lower().startswith("arduino"):  # library specification, "name"
+        raise LabcError(f"package arduino: {name!r} begins as only Arduino's own libraries may; give another with --name")
     architectures = _ARCHITECTURES[contents.plan.target.name]
     return {
         **pair(contents, "src/"),

@@ -9,6 +9,7 @@ def files(contents: Contents) -> Files:
     """The source tree with its project."""
     return {
         **contents.tree,
+        **contents.stack_check,
         **common(contents, "cmake", "example/main.c"),
         "CMakeLists.txt": render(contents, "cmake/CMakeLists.txt.j2"),
         f"cmake/{contents.plan.name}Config.cmake": render(contents, "cmake/config.cmake.j2"),

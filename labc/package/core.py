@@ -45,6 +45,11 @@ class Contents:
         return {path: isa.flags for path in self.sources if (isa := kernels.isa_of(Path(path))) and isa.flags}
 
     @property
+    def stack_check(self) -> Files:
+        """The part of a linker script that `emit.stack_check` makes, if any."""
+        return dict(emit.stack_check(self.plan, self.measured))
+
+    @property
     def machine_flags(self) -> tuple[str, ...]:
         """What the compiler is told of processor and ABI, as gcc spells it; as zig does for WebAssembly."""
         wasm = flags.kind_of(self.plan.target) == "wasm32"
@@ -67,6 +72,7 @@ class Contents:
             "any_processor": self.plan.target.name == "host" and self.plan.isas == ("scalar",),
             "runs_here": self.plan.target.cpu is None,
             "sources": self.sources,
+            "stack_check": bool(self.stack_check),
             "file_flags": self.file_flags,
             # Not needed, but what the kernels' speed was measured with.
             "tuning": [flag for isa in isas for flag in isa.flags if not flag.startswith("-m")],
@@ -84,7 +90,8 @@ class Format:
 
     `targets`: those it is for, None: all. `flags_per_file`: it can say how a single file is compiled, so kernels that need instructions
     beyond the common ones may be in it. `portable`: on the target host it is plain C for any processor, not for this machine's.
-    `compiled`: it holds the shared library, so a compiler is needed to make it. `default`: its target unless one is named, None: host.
+    `compiled`: it holds the shared library, so a compiler is needed to make it. `folder_is_name`: the build system calls it as its folder
+    is called. `default`: its target unless one is named, None: host.
     """
 
     name: str
@@ -95,6 +102,7 @@ class Format:
     flags_per_file: bool = True
     portable: bool = False
     compiled: bool = False
+    folder_is_name: bool = False
     default: Callable[[], str | None] = lambda: None
 
     def needs_compiler(self, target: Target) -> bool:

@@ -29,4 +29,5 @@ FORMAT = Format(
     ("riscv32", "host"),
     flags_per_file=False,
     portable=True,
+    folder_is_name=True,
 )

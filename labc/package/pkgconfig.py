@@ -9,6 +9,7 @@ def files(contents: Contents) -> Files:
     """The source tree with a Makefile that also installs."""
     return {
         **contents.tree,
+        **contents.stack_check,
         **common(contents, "pkg-config", "example/main.c"),
         "Makefile": render(contents, "folder/Makefile.j2") + render(contents, "pkg-config/install.mk.j2"),
         f"{contents.plan.name}.pc.in": render(contents, "pkg-config/package.pc.in.j2"),

@@ -142,6 +142,11 @@ class Plan:
         """Bytes of all constants: what the network itself costs in flash."""
         return sum(array.bytes for array in self.constants)
 
+    @property
+    def golden_bytes(self) -> int:
+        """Bytes of the self-test's golden vectors: inputs, scores and winners."""
+        return len(self.golden) * (self.input_size + 4 * self.output_size + 4)
+
     def level_bytes(self, level: Level) -> int:
         """Bytes of the constants that a level reads."""
         return sum(array.bytes for array in self.constants if array.name in level.constants)

@@ -81,10 +81,10 @@ _TREE = {
 }  # fmt: skip
 _PAIR = {"src/net.c", "src/net.h"}
 CONTENTS = {
-    "folder": {*_TREE, "Makefile"},
+    "folder": {*_TREE, "Makefile", "net.ld"},
     "single": {"net.c", "net.h", "main.c"},
-    "cmake": {*_TREE, "CMakeLists.txt", "cmake/netConfig.cmake"},
-    "pkg-config": {*_TREE, "Makefile", "net.pc.in"},
+    "cmake": {*_TREE, "CMakeLists.txt", "cmake/netConfig.cmake", "net.ld"},
+    "pkg-config": {*_TREE, "Makefile", "net.pc.in", "net.ld"},
     "arduino": {*_PAIR, "library.properties", "keywords.txt", "examples/SelfTest/SelfTest.ino"},
     "platformio": {*_PAIR, "library.json", "examples/self_test/main.c"},
     "zephyr": {
@@ -439,10 +439,40 @@ def test_python_wheel_is_typed(digits_like: Path, tmp_path: Path) -> None:
     )
 
 
-def test_python_refuses_names_of_its_own(digits_like: Path, tmp_path: Path) -> None:
-    with pytest.raises(LabcError, match=r"package python: 'json' is a name of Python's own.*--name"):
-        labc.compile(digits_like, out=tmp_path / "net", name="json", package="python")
+@pytest.mark.parametrize("name", ["json", "test", "pip", "numpy"])
+def test_python_refuses_names_of_its_own(name: str, digits_like: Path, tmp_path: Path) -> None:
+    with pytest.raises(LabcError, match=rf"package python: '{name}' is a name of Python's own.*--name"):
+        labc.compile(digits_like, out=tmp_path / "net", name=name, package="python")
     assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize(("name", "project"), [("my__net", "my-net"), ("net_", "net"), ("A_b", "A-b")])
+def test_pip_takes_every_name(name: str, project: str, digits_like: Path, tmp_path: Path) -> None:
+    """The project's name has no two - in a row and none at its ends (core metadata, "Name"); the module's is the network's."""
+    out = labc.compile(digits_like, out=tmp_path / "out", name=name, package="python")
+    (wheel,) = out.glob("*.whl")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    run(*pip, "install", "--no-index", "--no-deps", "--target", tmp_path / "there", wheel, cwd=tmp_path)
+    assert (tmp_path / "there" / name / "py.typed").is_file()
+    (metadata,) = (tmp_path / "there").glob("*.dist-info/METADATA")
+    assert f"\nName: {project}\n" in metadata.read_text()
+
+
+def test_arduino_refuses_the_name_of_its_own(digits_like: Path, tmp_path: Path) -> None:
+    with pytest.raises(LabcError, match="package arduino: 'Arduino_net' begins as only Arduino's own libraries may"):
+        labc.compile(digits_like, out=tmp_path / "net", name="Arduino_net", package="arduino")
+
+
+def test_a_component_of_esp_idf_is_called_as_its_folder_is(digits_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ESP-IDF takes the folder's name, not the manifest's: the default is the network's, also from where the example looks."""
+    monkeypatch.chdir(tmp_path)
+    out = labc.compile(digits_like, board="esp32-c3", package="esp-idf")
+    assert out == Path("net-esp32-c3-esp-idf", "net")
+    example = out / "examples" / "self_test" / "main"
+    path = re.search(r'override_path: "(.*)"', (example / "idf_component.yml").read_text())
+    assert path is not None
+    assert (example / path[1]).resolve() == out.resolve()
+    assert "components/net`" in (out / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import zoo_images
 
 import labc
 from labc.errors import LabcError
+from labc.plan.select import CODE_BYTES, STACK_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +44,9 @@ def test_too_little_flash_names_the_largest_layer(model: Path, tmp_path: Path) -
         LabcError, match=r"sign6: the constants take 7,\d\d\d bytes, 3,\d\d\d more than the 4,096 bytes of flash, and this layer 4,\d\d\d"
     ):
         labc.compile(model, "arm", out=tmp_path / "out", flash=4096)
+
+
+def test_the_page_names_what_the_plan_leaves() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert f"leaves less\nthan {STACK_BYTES} bytes of the RAM" in page
+    assert f"leave less than {CODE_BYTES >> 10} KiB of the flash" in page

@@ -30,6 +30,7 @@ _Static_assert(TOY_ARENA_BYTES <= TOY_RAM_BYTES, "toy: the arena is larger than 
 #endif
 #ifdef __AVR__
 _Static_assert(TOY_ARENA_BYTES - 1 <= RAMEND - RAMSTART, "toy: the arena is larger than this processor's RAM; make layer sign1 narrower");
+_Static_assert(992 <= 0xFF00, "toy: the constants are more than the 64 KiB of flash that a near pointer of AVR reaches; make layer sign2 narrower");
 #endif
 
 /* ---- avx512: kernels of avx512, avx512bw, scalar ---- */

@@ -12,7 +12,7 @@
  *          need not be kept between calls. Input, output and arena may not overlap. Declare it as words, so that its type fits every use:
  *              static uint32_t arena[TOY_ARENA_BYTES / 4];
  * Threads: every function is re-entrant; two calls at the same time need two arenas.
- * Languages: C from C11 and C++ from C++17. Others call the functions; toy_arena_bytes() and the like stand for the macros.
+ * Languages: C from C11 and C++ from C++11. Others call the functions; toy_arena_bytes() and the like stand for the macros.
  */
 #ifndef TOY_H
 #define TOY_H
