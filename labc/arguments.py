@@ -149,7 +149,13 @@ def parser() -> argparse.ArgumentParser:
         )
         sub.add_argument("--name", help="prefix of the library's names in C (default: the file's name)")
     build.add_argument("--package", metavar="FORMAT", help="one of labc packages: write that instead of a compiled library")
-    build.add_argument("-o", "--out", type=Path, metavar="DIR", help="folder to write (default NAME-TARGET, or NAME-TARGET-FORMAT)")
+    build.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder to write (default NAME-TARGET, or NAME-TARGET-FORMAT; of esp-idf NAME in that)",
+    )
     build.add_argument("--keep", type=Path, metavar="DIR", help="also write every stage of the compilation there")
     check.add_argument("--samples", type=_positive, metavar="N", help="random inputs (default 1000; 100 in an emulator)")
     check.add_argument("--seed", type=int, help="of the random inputs (default 0), or of the kernels' cases (default 1)")

@@ -132,4 +132,6 @@ def size_of(text: str) -> int:
 
 def _shown(value: object) -> str:
     """A value as an error shows it: Python writes no number of thousands of digits."""
+    if isinstance(value, list | dict):
+        return "a list or table"
     return repr(value)[:40] if not isinstance(value, int) or abs(value) < 1 << 63 else "a number of more than 63 bits"

@@ -193,7 +193,7 @@ def show(console: Any, everywhere: Everywhere) -> None:
     for heading in ("instructions", "estimated time", "flash", "RAM"):
         table.add_column(heading, justify="right")
     for row in everywhere.boards:
-        built = f"[green]{row.compiler}[/]" if row.built else "[yellow]no[/]"
+        built = f"[green]{escape(row.compiler)}[/]" if row.built else "[yellow]no[/]"
         fits = {"passed": "[green]yes[/]", "failed": "[bold red]no[/]", "not run here": "[yellow]not run here[/]"}[row.fits]
         numbers = [f"{n:,}" if n is not None else "" for n in (row.instructions, row.flash, row.ram)]
         numbers.insert(1, "" if row.estimated_ms is None else "≈ " + cycles.time(*row.estimated_ms, 1e-3))

@@ -159,9 +159,7 @@ def _check(a: argparse.Namespace) -> int:
             every_layer=a.layers,
             progress=bar,
         )
-    _print(a, report.data(checked), lambda console: report.show_check(console, checked))
-    if a.save:
-        _save(a.save, report.data(checked))
+    _print_and_save(a, report.data(checked), lambda console: report.show_check(console, checked))
     return FAILED if checked.failed else OK
 
 
@@ -184,9 +182,7 @@ def _check_everywhere(a: argparse.Namespace) -> int:
 
     with _bar(a) as bar:
         found = boards.check(a.model, sample_count=a.samples, seed=a.seed or 0, inputs=a.inputs, name=a.name, cc=a.cc, progress=bar)
-    _print(a, boards.data(found), lambda console: boards.show(console, found))
-    if a.save:
-        _save(a.save, boards.data(found))
+    _print_and_save(a, boards.data(found), lambda console: boards.show(console, found))
     return FAILED if found.failed else OK
 
 
@@ -197,9 +193,7 @@ def _check_kernels(a: argparse.Namespace) -> int:
 
     with _bar(a) as bar:
         matrix = trial.check_kernels(a.target, 1 if a.seed is None else a.seed, bar, board=a.board)
-    _print(a, report.data(matrix), lambda console: report.show_kernels(console, matrix))
-    if a.save:
-        _save(a.save, report.data(matrix))
+    _print_and_save(a, report.data(matrix), lambda console: report.show_kernels(console, matrix))
     return FAILED if matrix.failed else OK
 
 
@@ -243,6 +237,15 @@ def _doctor(a: argparse.Namespace) -> int:
 def _say(step: str, a: argparse.Namespace) -> None:
     if not a.json:
         _tell(f"{step} ...")
+
+
+def _print_and_save(a: argparse.Namespace, plain: Any, show: Callable[[Any], None]) -> None:
+    """Either is done also where the other fails."""
+    try:
+        _print(a, plain, show)
+    finally:
+        if a.save:
+            _save(a.save, plain)
 
 
 def _print(a: argparse.Namespace, plain: Any, show: Callable[[Any], None]) -> int:

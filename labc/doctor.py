@@ -12,7 +12,7 @@ from typing import Any
 from labc import candidates, emulator, target, toolchain
 from labc.emulator import qemu
 from labc.errors import LabcError
-from labc.flags import Toolchain
+from labc.flags import Toolchain, kind_of
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def survey() -> list[Tool]:
             there = isinstance(tools, Toolchain)
             detail = tools.version if isinstance(tools, Toolchain) else tools
             missing = name == "zig" or shutil.which(name) is None  # what is here and will not do is not mended by installing it
-            remedy = (candidates.install(name) if missing else "") or candidates.install("zig")
+            own = candidates.install(name)
+            remedy = own if own and (missing or "zig" not in candidates.NAMES[kind_of(wanted)]) else candidates.install("zig")
             found.append(Tool(name, there, detail, f"compiler for {wanted.name}", remedy))
     for cpu, machine in (*qemu.MACHINES.items(), ("atmega328p", qemu.SIMAVR)):
         there = shutil.which(machine.program) is not None

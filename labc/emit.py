@@ -73,8 +73,8 @@ def layer_steps(plan: Plan, level: Level) -> str:
 
 def stack_check(plan: Plan, measured: Mapping[str, Any] | None) -> dict[str, str]:
     """NAME.ld, a part of a linker script, which says where the stack that was `measured` on the plan's chip is more than a program's data
-    leave of the RAM. Nothing where none was measured, or where no script of one's own links a program: for Linux, for WebAssembly."""
-    if measured is None or measured.get("stack") is None or plan.target.name in ("aarch64", "armv7", "wasm32"):
+    leave of the RAM. Nothing where none was measured, or where no such script links a program: for Linux, for WebAssembly."""
+    if measured is None or measured.get("stack") is None or not plan.target.linker_script:
         return {}
     return {f"{plan.name}.ld": _render("stack.ld.j2", plan, stack=measured["stack"])}
 

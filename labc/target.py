@@ -19,7 +19,7 @@ class Target:
     `isas` names rows of runtime/kernels.def, best first, `scalar` last. `cpu` is a core of `CORES`, or None for
     this machine. `float_abi`: "hard" passes floats in FPU registers, "soft" uses no FPU at all, "native" is the platform's own.
     `int_bits` is the width of C's `int`. `flash_bytes` and `ram_bytes` are the memory there is, None where nobody says; `board` is the
-    board that does.
+    board that does. `linker_script`: its programs are linked by a script that says where memory is, not for an operating system.
 
     The host's `isas` are those of every processor; `labc.toolchain.host_isas` knows what this one adds. `levels`, some of `isas`: the
     library holds a network for each and chooses when it runs, on the architecture `machine` (a name of runtime/kernels.def).
@@ -37,6 +37,7 @@ class Target:
     levels: tuple[str, ...] = ()
     machine: str | None = None
     board: str | None = None
+    linker_script: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,35 @@ TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
         Target("host", "this machine", ("scalar",), None, "native", sys.byteorder, 32, None, None),
-        Target("arm", "Arm Cortex-M4 with FPU, hard-float", ("cortexm", "scalar"), "cortex-m4", "hard", "little", 32, None, None),
+        Target(
+            "arm",
+            "Arm Cortex-M4 with FPU, hard-float",
+            ("cortexm", "scalar"),
+            "cortex-m4",
+            "hard",
+            "little",
+            32,
+            None,
+            None,
+            linker_script=True,
+        ),
         Target("aarch64", "64-bit Arm with NEON, from Cortex-A53 on", ("neon", "scalar"), "cortex-a53", "hard", "little", 32, None, None),
         Target("armv7", "32-bit Arm with NEON, from Cortex-A7 on", ("neon", "scalar"), "cortex-a7", "hard", "little", 32, None, None),
-        Target("riscv32", "32-bit RISC-V, RV32IMAC", ("scalar",), "rv32imac", "soft", "little", 32, None, None),
-        Target("riscv64", "64-bit RISC-V, RV64GC", ("scalar",), "rv64gc", "hard", "little", 32, None, None),
+        Target("riscv32", "32-bit RISC-V, RV32IMAC", ("scalar",), "rv32imac", "soft", "little", 32, None, None, linker_script=True),
+        Target("riscv64", "64-bit RISC-V, RV64GC", ("scalar",), "rv64gc", "hard", "little", 32, None, None, linker_script=True),
         Target("wasm32", "WebAssembly with simd128", ("simd128", "scalar"), "wasm32-simd128", "hard", "little", 32, None, None),
-        Target("avr", "8-bit AVR with a 16-bit int, ATmega328P", ("scalar",), "atmega328p", "soft", "little", 16, None, None),
+        Target(
+            "avr",
+            "8-bit AVR with a 16-bit int, ATmega328P",
+            ("scalar",),
+            "atmega328p",
+            "soft",
+            "little",
+            16,
+            None,
+            None,
+            linker_script=True,
+        ),
         Target("big-endian", "MIPS32, to test byte order", ("scalar",), "mips32r2", "soft", "big", 32, None, None),
         Target("x86-64", "any x86-64: uses up to AVX-512 if it is there", _X86, None, "native", "little", 32, None, None, _X86, "x86_64"),
     )

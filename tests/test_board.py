@@ -83,6 +83,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ("64", "0x" + "f" * 5000, "key 'clock_mhz': a number of more than 63 bits is not a number of MHz"),
         ("16384", "0x" + "f" * 5000, "key 'ram': a number of more than 63 bits is more than the 536,870,912 bytes"),
         ("16384", "-0x7" + "f" * 5000, "not a board's file"),
+        ("16384", f"[0x{'f' * 5000}]", "key 'ram': a list or table is not a size"),
         ("16384", "-5", "key 'ram': -5 is not a size"),
     ],
 )

@@ -161,6 +161,18 @@ def test_targets_and_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(row["remedy"] for row in tools.values())
 
 
+def test_doctor_says_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiler that is here and will not do is not mended by installing it, but where nothing else makes the code."""
+    from labc import doctor
+
+    monkeypatch.setattr(doctor.toolchain, "survey", lambda wanted: [("clang" if wanted.name == "arm" else "avr-gcc", "will not do")])
+    monkeypatch.setattr(doctor.target, "TARGETS", {name: TARGETS[name] for name in ("arm", "avr")})
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/bin/{name}")
+    told = {row["purpose"]: row["remedy"] for row in doctor.data(doctor.survey())}
+    assert told["compiler for arm"] == "pip install 'labc[cross]'"
+    assert told["compiler for avr"] == "apt install gcc-avr avr-libc"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -16,7 +16,7 @@ from elftools.elf.elffile import ELFFile
 from here import not_run_here
 
 import labc
-from labc import driver, emit, errors, kernels, reference, toolchain, trial
+from labc import driver, emit, errors, kernels, reference, running, toolchain, trial
 from labc.build import write
 from labc.check.samples import draw
 from labc.cli import main
@@ -312,7 +312,8 @@ def test_check_names_the_level_that_is_wrong(digits_like: Path, monkeypatch: pyt
         half = replace(step, arguments=tuple("16u" if argument == "48u" else argument for argument in step.arguments))
         return replace(made, levels=(*made.levels[:-1], replace(last, body=(last.body[0], half, *last.body[2:]))))
 
-    monkeypatch.setattr(trial, "planned", wrong)
+    for module in (trial, running):
+        monkeypatch.setattr(module, "planned", wrong)
     checked = trial.check(digits_like, "x86-64", sample_count=50, levels=["avx2"])
     failed = [verdict for verdict in checked.verdicts if verdict.status == "failed"]
     assert failed[0].what == "library (x86-64, scalar) = reference"

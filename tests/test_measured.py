@@ -159,7 +159,7 @@ def test_the_stack_goes_into_a_linker_script(net: Path, tmp_path: Path) -> None:
     """Of libraries and of packages with an archive; where no stack was measured, none."""
     out = driver.compile(net, board="microbit-v2", out=tmp_path / "library")
     script = (out / "lib" / "net.ld").read_text()
-    assert f"ASSERT(labc_ram_left >= {manifest(out)['measured']['stack']}, " in script
+    assert f"ASSERT(labc_ram_left >= {manifest(out)['measured']['stack']} && " in script
     assert "lib/net.ld" in manifest(out)["files"]
     packed = driver.compile(net, board="microbit-v2", package="pkg-config", out=tmp_path / "package")
     assert (packed / "net.ld").read_text() == script

@@ -1,4 +1,4 @@
-"""Where the image of each core runs: unicorn, QEMU behind its debugger's door, or wasmtime; all answer alike."""
+"""Where the image of each core runs: unicorn, QEMU or simavr behind its door for debuggers, or wasmtime; all answer alike."""
 
 from __future__ import annotations
 

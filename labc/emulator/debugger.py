@@ -23,16 +23,19 @@ class Debugger:
     """`program` with `options` and the file of the image, waiting at its first instruction.
 
     `words`: more arguments, behind the file's name. `port`: of this machine, where it answers; 0: on standard input and output. `packet`:
-    bytes of memory that it takes in one packet. Raises LabcError where it cannot be started or reached.
+    bytes of memory that it takes in one packet. `data`: what it adds to an address of data. Raises LabcError where it cannot be started
+    or reached.
     """
 
-    def __init__(self, program: str, options: Sequence[str], image: bytes, words: Sequence[str], port: int, packet: int) -> None:
+    def __init__(self, program: str, options: Sequence[str], image: bytes, words: Sequence[str], port: int, packet: int, data: int) -> None:
         self._program, self._packet, self._rest = program, packet, b""
+        self._data = data
         self._door: Door | None = None
-        with tempfile.NamedTemporaryFile(suffix=".elf", delete=False) as file:
-            file.write(image)
-        self._file = Path(file.name)
+        self._file: Path | None = None
         try:
+            with tempfile.NamedTemporaryFile(suffix=".elf", delete=False) as file:
+                self._file = Path(file.name)
+                file.write(image)
             if port:
                 self._door = Door(port)
             door_words = [] if port else ["-S", "-gdb", "stdio"]
@@ -55,7 +58,8 @@ class Debugger:
                     stream.close()
         if self._door:
             self._door.close()
-        self._file.unlink(missing_ok=True)
+        if self._file:
+            self._file.unlink(missing_ok=True)
 
     def kill(self) -> None:
         """Have the emulator end by itself, so that its plugins write what they found."""
@@ -67,14 +71,14 @@ class Debugger:
         """Put `data` at `address`; LabcError if not all of it is memory."""
         for i in range(0, len(data), self._packet):
             piece = data[i : i + self._packet]
-            self._memory(f"M{address + i:x},{len(piece):x}:{piece.hex()}", address, len(data))
+            self._memory(f"M{address + i + self._data:x},{len(piece):x}:{piece.hex()}", address, len(data))
 
     def read(self, address: int, nbytes: int) -> bytes:
         """The `nbytes` bytes at `address`; LabcError if not all of it is memory."""
         found = b""
         while len(found) < nbytes:
             n = min(self._packet, nbytes - len(found))
-            found += bytes.fromhex(self._memory(f"m{address + len(found):x},{n:x}", address, nbytes))
+            found += bytes.fromhex(self._memory(f"m{address + len(found) + self._data:x},{n:x}", address, nbytes))
         return found
 
     def _memory(self, words: str, address: int, nbytes: int) -> str:

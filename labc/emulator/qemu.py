@@ -122,7 +122,7 @@ class Image:
         self._heap, self._end = max([low, *ends]), high
         machine = self._machine
         words = () if machine.port else counter
-        self._debugger = Debugger(machine.program, machine.options, self._elf, words, machine.port, machine.packet)
+        self._debugger = Debugger(machine.program, machine.options, self._elf, words, machine.port, machine.packet, machine.data)
         try:
             self._debugger.ask("qXfer:features:read:target.xml:0,ffb")  # else QEMU offers no single registers
             self._main = self.symbols["main"].address
@@ -156,11 +156,11 @@ class Image:
 
     def write(self, address: int, data: bytes) -> None:
         """Put `data` at `address`; LabcError if not all of it is memory."""
-        self._debugger.write(address + self._machine.data, data)
+        self._debugger.write(address, data)
 
     def read(self, address: int, nbytes: int) -> bytes:
         """The `nbytes` bytes at `address`; LabcError if not all of it is memory."""
-        return self._debugger.read(address + self._machine.data, nbytes)
+        return self._debugger.read(address, nbytes)
 
     def call(self, symbol: str, *args: int, budget: int = 0, seconds: float = SECONDS, measure: bool = False) -> Call:
         """Call the function `symbol` with integers or addresses of the core's own width and run it to its return, or for `seconds`.

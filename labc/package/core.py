@@ -137,11 +137,12 @@ def _environment() -> Any:
     return made
 
 
-def common(contents: Contents, form: str, example: str | None = None) -> Files:
-    """What every package holds: LICENSE, README.md, and at `example` the main program that runs the self-test."""
+def common(contents: Contents, form: str, example: str | None = None, **more: str) -> Files:
+    """What every package holds: LICENSE, README.md, and at `example` the main program that runs the self-test. `more`: what use.md.j2 of
+    the format may name besides."""
     files: Files = {
         "LICENSE": (resources.folder("templates").parent / "LICENSE").read_text(encoding="utf-8"),
-        "README.md": render(contents, "README.md.j2", use=render(contents, f"{form}/use.md.j2")),
+        "README.md": render(contents, "README.md.j2", use=render(contents, f"{form}/use.md.j2", **more)),
     }
     if example is not None:
         files[example] = render(contents, "main.c.j2")

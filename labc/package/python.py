@@ -15,23 +15,24 @@ from labc.package.archive import archive
 from labc.package.core import Contents, Files, Format, common, render
 
 # Modules that are there besides the standard library's, or that pip could not do without.
-_TAKEN = ("numpy", "test", "pip", "setuptools", "wheel", "pkg_resources")
+_TAKEN = {"numpy", "test", "pip", "setuptools", "wheel", "pkg_resources"}
 
 
 def files(contents: Contents) -> Files:
     """The wheel (PEP 427). Raises LabcError for a network whose name Python has for itself."""
     name = contents.plan.name
-    if keyword.iskeyword(name) or name in sys.stdlib_module_names or name in _TAKEN:
+    project = re.sub("_+", "-", name).strip("-")  # core metadata, "Name"; in file names with _ (binary distribution format)
+    distribution = project.replace("-", "_").lower()
+    if keyword.iskeyword(name) or name in sys.stdlib_module_names or {name, distribution} & _TAKEN:
         raise LabcError(f"package python: {name!r} is a name of Python's own, so no module can be called that; give another with --name")
     if contents.library is None or contents.library_name is None:
         raise LabcError("package python: holds a compiled library, and none was built; build it with labc.compile")
-    shared = common(contents, "python")
-    project = re.sub("_+", "-", name).strip("-")  # core metadata, "Name"; in file names with _ (binary distribution format)
-    stem = f"{project.replace('-', '_').lower()}-{__version__}"
-    info = f"{stem}.dist-info"
+    info = f"{distribution}-{__version__}.dist-info"
     elements = {"u8": "uint8", "i8": "int8"}
     # wheel: a platform of its own, as pip of this Python spells it; the wrapper is of no Python version.
     tag = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+    wheel = f"{distribution}-{__version__}-{tag}.whl"
+    shared = common(contents, "python", wheel=wheel)
     inside: Files = {
         f"{name}/__init__.py": render(
             contents, "python/init.py.j2", library=contents.library_name, element=elements[contents.plan.input_element]
@@ -44,7 +45,7 @@ def files(contents: Contents) -> Files:
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: labc {__version__}\nRoot-Is-Purelib: false\nTag: {tag}\n",
     }
     inside[f"{info}/RECORD"] = "".join(_record(path, content) for path, content in inside.items()) + f"{info}/RECORD,,\n"
-    return {f"{stem}-{tag}.whl": archive(inside), **shared}
+    return {wheel: archive(inside), **shared}
 
 
 def _record(path: str, content: str | bytes) -> str:

@@ -193,7 +193,7 @@ def test_every_board_has_a_machine(name: str) -> None:
     assert all(path.is_file() for path in one.sources)
 
 
-@pytest.mark.parametrize("name", ["mps3-an547", "arduino-uno"])
+@pytest.mark.parametrize("name", ["bbc-microbit", "arduino-uno"])
 def test_the_command_on_a_board(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     if name == "arduino-uno":  # the first of them, for the time it takes
         rows = kernel_check.emulated(name, target_for(board=name)).rows[:8]

@@ -439,7 +439,7 @@ def test_python_wheel_is_typed(digits_like: Path, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["json", "test", "pip", "numpy"])
+@pytest.mark.parametrize("name", ["json", "test", "pip", "numpy", "pip_", "Numpy"])
 def test_python_refuses_names_of_its_own(name: str, digits_like: Path, tmp_path: Path) -> None:
     with pytest.raises(LabcError, match=rf"package python: '{name}' is a name of Python's own.*--name"):
         labc.compile(digits_like, out=tmp_path / "net", name=name, package="python")

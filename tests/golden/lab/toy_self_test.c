@@ -11,7 +11,7 @@
 #define VECTORS 8
 
 #ifdef __AVR__
-_Static_assert(832 <= 0xFF00, "toy: constants and golden vectors are more than the 64 KiB of flash that a near pointer of AVR reaches; leave toy_self_test.c out");
+_Static_assert(832 <= 0xFF00, "toy: constants and golden vectors are more than the 64 KiB of flash that a near pointer of AVR reaches; leave toy_self_test.c out, or of the single pair define TOY_NO_SELF_TEST");
 #endif
 
 static const uint8_t inputs[VECTORS][TOY_INPUT_SIZE] LABC_FLASH = {
