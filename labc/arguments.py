@@ -166,5 +166,7 @@ def parser() -> argparse.ArgumentParser:
     add("boards", "list the boards labc knows, and what this machine can build for them and run", "  labc boards\n")
     add("targets", "list what code can be made for, and what this machine can build and run", "  labc targets\n")
     add("packages", "list the formats that build --package knows, and what validates them here", "  labc packages\n")
-    add("doctor", "say what is installed, what is missing, and how to get it", "  labc doctor\n")
+    examples = "  labc doctor\n  labc doctor --clear-cache     remove the compiled objects that labc keeps\n"
+    doctor = add("doctor", "say what is installed, what is missing and how to get it, and what the cache holds", examples)
+    doctor.add_argument("--clear-cache", action="store_true", help="remove all that labc keeps in the user's cache folder")
     return top

@@ -228,10 +228,18 @@ def _packages(a: argparse.Namespace) -> int:
 
 
 def _doctor(a: argparse.Namespace) -> int:
-    from labc import doctor
+    from labc import cache, doctor
 
-    rows = doctor.survey()
-    return _print(a, doctor.data(rows), lambda console: doctor.show_survey(console, rows))
+    if a.clear_cache:
+        held = cache.clear()
+        return _print(a, {"cleared": doctor.data(held)}, lambda console: doctor.show_cache(console, held, "removed"))
+    rows, held = doctor.survey(), cache.usage()
+
+    def show(console: Any) -> None:
+        doctor.show_survey(console, rows)
+        doctor.show_cache(console, held)
+
+    return _print(a, {"tools": doctor.data(rows), "cache": doctor.data(held)}, show)
 
 
 def _say(step: str, a: argparse.Namespace) -> None:

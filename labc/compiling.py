@@ -6,15 +6,17 @@ compiler give the same bytes from any folder. Each command has a time limit and 
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
+from labc import cache
 from labc.errors import LabcError
 from labc.flags import WARNINGS, Toolchain, compile_flags, isa_flags, machine_flags, prefix_map_flag
 from labc.process import run
@@ -50,13 +52,36 @@ def compile_objects(
     flags = [*compile_flags(toolchain, target), *(prefix_map_flag(toolchain, d) for d in seen), *(f"-I{d}" for d in folders)]
     stems = [s.stem for s in sources]
     objects = [out_dir / (f"{stem}.o" if stem not in stems[:i] else f"{stem}-{i}.o") for i, stem in enumerate(stems)]
-    jobs = [
-        (s.name, [*toolchain.cc, *flags, *isa_flags(s), *extra_flags, "-c", str(s), "-o", str(o)])
-        for s, o in zip(sources, objects, strict=True)
-    ]
+    kept, base = cache.ObjectCache(_identity(toolchain)), compile_flags(toolchain, target)
+    keys = {s: kept.key(s, folders, [*base, *isa_flags(s), *extra_flags], extra_flags) for s in sources}
+    missing = [(s, o) for s, o in zip(sources, objects, strict=True) if not (key := keys[s]) or not kept.take(key, o)]
+    if not missing:
+        return objects
     with environment(toolchain) as env:
-        run(jobs, env)
+        lists = {s: ("-MD", "-MF", str(Path(env["TMPDIR"], f"{i}.d"))) for i, (s, _) in enumerate(missing) if keys[s]}
+        command = [*toolchain.cc, *flags]
+        run([(s.name, [*command, *isa_flags(s), *extra_flags, *lists.get(s, ()), "-c", str(s), "-o", str(o)]) for s, o in missing], env)
+        for source, built in missing:
+            key, own = keys[source], [*base, *isa_flags(source), *extra_flags]
+            if key and key == kept.key(source, folders, own, extra_flags):  # it was not written to meanwhile
+                kept.keep(key, built, Path(lists[source][-1]), [source.parent, *folders])
+    kept.trim()
     return objects
+
+
+def _identity(toolchain: Toolchain) -> list[str]:
+    """What changes when a compiler or a program it starts is replaced by another version; nothing if it does not say."""
+    programs = [toolchain.cc[0]]
+    try:
+        if toolchain.family == "gcc":
+            programs += [ask(toolchain.cc, f"-print-prog-name={name}") for name in ("cc1", "as")]
+    except LabcError:  # the compilation will tell
+        return []
+    found = [shutil.which(program) for program in programs]
+    if None in found:
+        return []
+    facts = cache.fingerprints([str(Path(path).resolve()) for path in found if path])
+    return [toolchain.name, toolchain.family, toolchain.version, *toolchain.cc, *(f"{path} {fact}" for path, fact in facts.items())]
 
 
 def archive(toolchain: Toolchain, objects: Sequence[Path], out: Path) -> Path:
@@ -108,7 +133,7 @@ def ask(command: tuple[str, ...], option: str) -> str:
     return _answer((*command, option), os.environ.get("PATH"))
 
 
-@cache
+@functools.cache
 def _answer(command: tuple[str, ...], path: str | None) -> str:
     return run([(Path(command[0]).name, command)], clean_environment())[0].strip()
 
@@ -133,17 +158,11 @@ def environment(toolchain: Toolchain) -> Iterator[dict[str, str]]:
 
 def _zig_cache() -> Path:
     """A folder that is ours and can be written: labc/zig in the user's cache folder, else one in the temporary folder."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    try:
-        cache = (base if base.is_absolute() else Path.home() / ".cache") / "labc" / "zig"
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=cache):
-            return cache
-    except (OSError, RuntimeError):  # no home, or one that cannot be written
-        owner = os.getuid() if hasattr(os, "getuid") else 0
-        cache = Path(tempfile.gettempdir(), f"labc-zig-{owner}")
-        cache.mkdir(mode=0o700, exist_ok=True)
-        facts = cache.lstat()
-        if cache.is_symlink() or (hasattr(os, "getuid") and (facts.st_uid != owner or facts.st_mode & 0o022)):
-            raise LabcError(f"{cache}: belongs to somebody else; remove it, or set HOME to a folder that can be written") from None
-        return cache
+    if folder := cache.user_folder("zig"):
+        return folder
+    owner = os.getuid() if hasattr(os, "getuid") else 0
+    folder = Path(tempfile.gettempdir(), f"labc-zig-{owner}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if not cache.only_ours(folder):
+        raise LabcError(f"{folder}: belongs to somebody else; remove it, or set HOME to a folder that can be written") from None
+    return folder

@@ -7,9 +7,11 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from labc import candidates, emulator, target, toolchain
+from labc.cache import Usage
 from labc.emulator import qemu
 from labc.errors import LabcError
 from labc.flags import Toolchain, kind_of
@@ -83,9 +85,9 @@ def survey() -> list[Tool]:
     return found
 
 
-def data(rows: list[TargetRow] | list[Tool]) -> list[dict[str, Any]]:
+def data(rows: list[TargetRow] | list[Tool] | list[Usage]) -> list[dict[str, Any]]:
     """Rows as plain JSON data."""
-    return [{key.rstrip("_"): value for key, value in asdict(row).items()} for row in rows]
+    return [{key.rstrip("_"): str(value) if isinstance(value, Path) else value for key, value in asdict(row).items()} for row in rows]
 
 
 def show_targets(console: Any, rows: list[TargetRow]) -> None:
@@ -116,3 +118,15 @@ def show_survey(console: Any, rows: list[Tool]) -> None:
         )
         table.add_row(row.tool, row.purpose, here, "" if row.found else escape(row.remedy))
     console.print(table)
+
+
+def show_cache(console: Any, held: list[Usage], done: str = "") -> None:
+    """A line for each folder of the cache: what it holds, or what was `done` with that."""
+    for one in held:
+        most = "" if one.limit is None or done else f" of at most {one.limit >> 20:,} MiB"
+        size = f"{one.files:,} files, {one.bytes / (1 << 20):.1f} MiB{most}"
+        console.print(
+            f"cache of {one.name}: {size}{f', {done}' if done else ''}; {one.folder}", highlight=False, markup=False, soft_wrap=True
+        )
+    if not held:
+        console.print("no cache: the user's cache folder cannot be written", highlight=False)

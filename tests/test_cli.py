@@ -156,7 +156,7 @@ def test_targets_and_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = out_of(capsys, "targets", "--json")
     assert {row["target"] for row in json.loads(out)} == set(TARGETS)
     code, out, _ = out_of(capsys, "doctor", "--json")
-    tools = {row["tool"]: row for row in json.loads(out)}
+    tools = {row["tool"]: row for row in json.loads(out)["tools"]}
     assert tools["zig"]["found"] is True
     assert all(row["remedy"] for row in tools.values())
 

@@ -31,8 +31,9 @@ ALLOWED: dict[str, set[str]] = {
     "emit": {"plan", "kernels", "resources", "__version__", "ABI"},
     "process": set(),
     "candidates": set(),
+    "cache": set(),
     "flags": {"kernels", "target"},
-    "compiling": {"flags", "process", "target"},
+    "compiling": {"cache", "flags", "process", "target"},
     "image": {"candidates", "compiling", "flags", "process", "resources", "target"},
     "toolchain": {"candidates", "compiling", "flags", "image", "kernels", "resources", "target"},
     "package": {"candidates", "emit", "flags", "kernels", "plan", "resources", "target", "__version__"},
@@ -49,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "bench": {"compiling", "flags", "ir", "kernels", "library", "plan", "target", "resources"},
     "report": {"ir", "frontend", "check", "bench", "cycles"},
-    "doctor": {"candidates", "flags", "target", "toolchain", "emulator"},
+    "doctor": {"cache", "candidates", "flags", "target", "toolchain", "emulator"},
     "driver": {
         "ir", "passes", "frontend", "naming", "golden", "plan", "emit", "package", "build", "board", "target", "compiling",
         "flags", "toolchain", "check", "ABI",
@@ -65,7 +66,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "boards": {"board", "check", "cycles", "driver", "emulator", "plan", "progress", "report", "toolchain", "trial"},
     "arguments": {"__version__", "board"},
-    "cli": {"arguments", "driver", "trial", "timing", "report", "doctor", "boards", "package", "train"},
+    "cli": {"arguments", "cache", "driver", "trial", "timing", "report", "doctor", "boards", "package", "train"},
     "train": {"process"},
     "demo": {"cli"},
 }  # fmt: skip
