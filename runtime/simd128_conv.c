@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Convolutions by WebAssembly's simd128: kernels.def says what each computes. What is not here is in scalar_conv.c. */
-#include "simd128.h"
 #include "region.h"
+#include "simd128.h"
 
 /* Copies `size` bytes, a multiple of 2. */
 static inline void copy_pairs(uint8_t *to, const uint8_t *from, size_t size)

@@ -76,6 +76,8 @@ INLINE uint32_t gather_two(const view *v, const labc_window *window, const regio
     return left;
 }
 
+/* Macros that are whole statements, one per line; clang-format, which sees no semicolon, would join them. */
+/* clang-format off */
 /* a##r and b##r, less the bits in which row r and either pixel differ. The next chunk of a row is `step` on. */
 #define SUBTRACT(rows)                                                     \
     const chunk *at = patch, *w = weights;                                 \
@@ -146,6 +148,7 @@ THRESHOLD(1)
     }
 SUMS(8)
 SUMS(1)
+/* clang-format on */
 
 INLINE void conv_threshold(const uint32_t *restrict x, const uint32_t *restrict weights, const int32_t *restrict limits,
                            const labc_window *restrict window, uint32_t rows, uint32_t *restrict y, void *restrict scratch)

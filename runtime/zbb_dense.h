@@ -10,6 +10,8 @@
 
 enum { BLOCK = 16 };
 
+/* Macros that are whole statements, one per line; clang-format, which sees no semicolon, would join them. */
+/* clang-format off */
 /* left##r, less the bits in which row r and x differ. The next chunk of a row is `step` on. */
 #define SUBTRACT(rows, TAKE)            \
     do {                                \
@@ -46,6 +48,7 @@ enum { BLOCK = 16 };
     EACH_##rows(NOTHING)    \
     SUBTRACT(rows, TAKE)    \
     EACH_##rows(SUM)
+/* clang-format on */
 
 /* `count` rows, of whole blocks; a word of y has the signs of two. */
 #define THRESHOLD_BLOCKS(name, TAKE)                                                                                                          \

@@ -41,8 +41,10 @@ int32_t labc_check_number(const labc_check_case *c, uint32_t stream, uint32_t e,
         return low;
     case LABC_CHECK_MOST:
         return high;
-    default:
-        return (by_channel ? labc_check_x(c, channel / 32) >> channel % 32 : labc_check_random(c->seed + c->number, stream, e)) & 1 ? high : low;
+    default: {
+        const uint32_t any = by_channel ? labc_check_x(c, channel / 32) >> channel % 32 : labc_check_random(c->seed + c->number, stream, e);
+        return any & 1 ? high : low;
+    }
     }
 }
 

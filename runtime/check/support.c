@@ -490,6 +490,7 @@ void labc_check_copy(void *to, const void *table, uint32_t bytes)
     }
 }
 
+/* clang-format off */
 /* 1, primes above every block, and each block size of the kernels -1, +0, +1. */
 static const uint16_t input_sizes[] LABC_CHECK_TABLE = {1,  2,  3,  4,   5,   7,   8,   9,   15,  16,  17,  31,  32,  33,
                                        63, 64, 65, 95, 127, 128, 129, 131, 255, 256, 257, 511, 512, 513, 521};
@@ -504,6 +505,7 @@ static const uint16_t few_rows[] = {1, 5, 33};
  */
 static const uint32_t large_sizes[][2] LABC_CHECK_TABLE = {{1023, 3}, {1024, 3}, {1025, 70}, {2048, 3}, {4095, 3}, {4097, 130}, {8192, 3}, {8209, 70}, {16416, 40},
                                                            {LABC_CHECK_MOST_INPUTS, 3}, {LABC_CHECK_MOST_INPUTS, 17}};
+/* clang-format on */
 
 typedef struct {
     const labc_check_row *row;
