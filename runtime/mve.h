@@ -99,8 +99,8 @@ INLINED void count_quads(digits *s, const uint32_t **x, const uint32_t **w, uint
         COUNT_QUADS("", "vldrw.32 %q[a], [%[x]], #16\n\t", "vldrw.32 %q[b], [%[x]], #16\n\t", "vldrw.32 %q[b], [%[x]], #16\n\t",
                     "vldrw.32 %q[c], [%[x]], #16\n\t");
     } else {
-        COUNT_QUADS("ldmia %[x]!, {r3, r4, r5, r6}\n\t", "vdup.32 %q[a], r3\n\t", "vdup.32 %q[b], r4\n\t",
-                    "vdup.32 %q[b], r5\n\t", "vdup.32 %q[c], r6\n\t");
+        COUNT_QUADS("ldmia %[x]!, {r3, r4, r5, r6}\n\t", "vdup.32 %q[a], r3\n\t", "vdup.32 %q[b], r4\n\t", "vdup.32 %q[b], r5\n\t",
+                    "vdup.32 %q[c], r6\n\t");
     }
 }
 
@@ -209,11 +209,11 @@ INLINED void store_signs(const uint32_t *counts, uint32_t times, uint32_t more, 
     for (uint32_t n = 0; n < rows; n += 32) {
         const uint32_t some = rows - n < 32 ? rows - n : 32;
         uint32x4_t above = vdupq_n_u32(0); /* every fourth bit of a lane: whether its row is above its limit */
-#define PUSH(limit)                                                                                                                \
-    do {                                                                                                                           \
-        const uint32x4_t below = vmlaq_n_u32(vreinterpretq_u32_s32(limit), vld1q_u32(counts), 0 - times);                          \
-        above = vsriq_n_u32(times == 1 ? below : vaddq_n_u32(below, 0 - more), above, 4);                                          \
-        counts += 4;                                                                                                               \
+#define PUSH(limit)                                                                                       \
+    do {                                                                                                  \
+        const uint32x4_t below = vmlaq_n_u32(vreinterpretq_u32_s32(limit), vld1q_u32(counts), 0 - times); \
+        above = vsriq_n_u32(times == 1 ? below : vaddq_n_u32(below, 0 - more), above, 4);                 \
+        counts += 4;                                                                                      \
     } while (0)
         for (uint32_t left = some / 4; left > 0; --left, limits += 4) {
             PUSH(vld1q_s32(limits));

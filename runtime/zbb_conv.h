@@ -13,12 +13,12 @@ enum { GROUP = 8 };
 
 /* How the pixels of a region see x, and where in the weights their taps inside are. */
 typedef struct {
-    path steps;                        /* through x, in words */
-    uint32_t pieces;                   /* of a kernel row, each of whole chunks, but for the end of a last one */
+    path steps;      /* through x, in words */
+    uint32_t pieces; /* of a kernel row, each of whole chunks, but for the end of a last one */
     size_t piece_words, piece_step;
-    uint32_t lines;                    /* runs of chunks that lie together in the patch and in a row of weights */
-    size_t length, gap, first;         /* chunks of a run, between two, and before the first */
-    uint32_t inside, missing;          /* products */
+    uint32_t lines;            /* runs of chunks that lie together in the patch and in a row of weights */
+    size_t length, gap, first; /* chunks of a run, between two, and before the first */
+    uint32_t inside, missing;  /* products */
 } view;
 
 NOT_INLINE void look(view *v, const labc_window *window, const region *r)
