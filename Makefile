@@ -18,6 +18,14 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	find runtime -name '*.[ch]' -exec $(BIN)/clang-format --dry-run -Werror {} +
+	$(BIN)/codespell
+
+.PHONY: format
+format: $(VENV)/.ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	find runtime -name '*.[ch]' -exec $(BIN)/clang-format -i {} +
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "labc needs Python 3.11 or later; $(PYTHON) is older. Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }

@@ -4,8 +4,7 @@
 
 /* ---- signs times signs: 8 rows in a vector ---- */
 
-void labc_sign_matvec_sums_avx2(const uint32_t *restrict x, const uint32_t *restrict w, uint32_t inputs, uint32_t rows,
-                                int32_t *restrict y)
+void labc_sign_matvec_sums_avx2(const uint32_t *restrict x, const uint32_t *restrict w, uint32_t inputs, uint32_t rows, int32_t *restrict y)
 {
     const uint32_t words = words_of(inputs);
     for (uint32_t n = 0; n < rows; n += SIGN_LANES, w += (size_t)words * SIGN_LANES) {
@@ -37,10 +36,10 @@ void labc_sign_matvec_threshold_avx2(const uint32_t *restrict x, const uint32_t 
 
 enum {
     BYTE_LANES = 32,
-    STEP_INPUTS = 16,       /* inputs of a step: two words of w with 8 bits, four tables */
-    TABLE_BIAS = 4 * 255,   /* makes a table's sums positive */
-    LOW_BITS = 6,           /* of a sum that the first byte table holds; the other five are in the second */
-    STEPS_IN_16_BITS = 8    /* 8 steps x 4 tables x 2040 = 65280 still fits an unsigned int16 */
+    STEP_INPUTS = 16,     /* inputs of a step: two words of w with 8 bits, four tables */
+    TABLE_BIAS = 4 * 255, /* makes a table's sums positive */
+    LOW_BITS = 6,         /* of a sum that the first byte table holds; the other five are in the second */
+    STEPS_IN_16_BITS = 8  /* 8 steps x 4 tables x 2040 = 65280 still fits an unsigned int16 */
 };
 
 /*
@@ -54,8 +53,10 @@ enum {
 static void make_tables(const uint8_t *x, uint32_t offset, uint32_t inputs, uint8_t *tables)
 {
     /* of indices 0 to 15, two bytes each: the signs of inputs 0 and 1, and of 2 and 3 */
-    const __m256i signs01 = _mm256_setr_epi8(-1, -1, 1, -1, -1, 1, 1, 1, -1, -1, 1, -1, -1, 1, 1, 1, -1, -1, 1, -1, -1, 1, 1, 1, -1, -1, 1, -1, -1, 1, 1, 1);
-    const __m256i signs23 = _mm256_setr_epi8(-1, -1, -1, -1, -1, -1, -1, -1, 1, -1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1, -1, 1, -1, 1, 1, 1, 1, 1, 1, 1, 1, 1);
+    const __m256i signs01 =
+        _mm256_setr_epi8(-1, -1, 1, -1, -1, 1, 1, 1, -1, -1, 1, -1, -1, 1, 1, 1, -1, -1, 1, -1, -1, 1, 1, 1, -1, -1, 1, -1, -1, 1, 1, 1);
+    const __m256i signs23 =
+        _mm256_setr_epi8(-1, -1, -1, -1, -1, -1, -1, -1, 1, -1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1, -1, 1, -1, 1, 1, 1, 1, 1, 1, 1, 1, 1);
     const __m256i low = _mm256_set1_epi16((1 << LOW_BITS) - 1), offsets = _mm256_set1_epi8((char)offset);
     const __m256i shift = _mm256_add_epi16(_mm256_maddubs_epi16(offsets, signs01), _mm256_maddubs_epi16(offsets, signs23));
     const __m256i start = _mm256_sub_epi16(_mm256_set1_epi16(TABLE_BIAS), shift);
@@ -70,7 +71,8 @@ static void make_tables(const uint8_t *x, uint32_t offset, uint32_t inputs, uint
         __m128i rest = all;
         for (uint32_t i = 0; i < STEP_INPUTS / 4; ++i, tables += 32, rest = _mm_srli_si128(rest, 4)) {
             const __m256i pair01 = _mm256_broadcastw_epi16(rest), pair23 = _mm256_broadcastw_epi16(_mm_srli_epi32(rest, 16));
-            const __m256i sums = _mm256_add_epi16(_mm256_add_epi16(start, _mm256_maddubs_epi16(pair01, signs01)), _mm256_maddubs_epi16(pair23, signs23));
+            const __m256i sums =
+                _mm256_add_epi16(_mm256_add_epi16(start, _mm256_maddubs_epi16(pair01, signs01)), _mm256_maddubs_epi16(pair23, signs23));
             /* Narrowed within each half of a vector, so the halves are put together again: first 16 low parts, then 16 high ones. */
             const __m256i parts = _mm256_packus_epi16(_mm256_and_si256(sums, low), _mm256_srli_epi16(sums, LOW_BITS));
             _mm256_store_si256((__m256i *)(void *)tables, _mm256_permute4x64_epi64(parts, _MM_SHUFFLE(3, 1, 2, 0)));

@@ -150,8 +150,10 @@ INLINE __m256i scaled(const int32_t *sums, const int32_t *m, const int64_t *b)
 INLINE int32_t requantize_four(const int32_t *sums, const int32_t *m, const int64_t *b, __m128i shift)
 {
     /* The lowest byte of each 64-bit lane, four together: bytes 0 and 8 of each half. */
+    /* clang-format off */
     const __m256i lowest = _mm256_setr_epi8(0, 8, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
                                             -1, -1, 0, 8, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    /* clang-format on */
     const __m256i v = scaled(sums, m, b), most = _mm256_set1_epi64x(255);
     const __m256i positive = _mm256_andnot_si256(_mm256_cmpgt_epi64(_mm256_setzero_si256(), v), v);
     const __m256i shifted = _mm256_srl_epi64(positive, shift);

@@ -173,10 +173,10 @@ void labc_sign_conv_threshold_avx2(const uint32_t *restrict x, const uint32_t *r
 /* ---- bytes times signs ---- */
 
 enum {
-    BYTE_LANES = 16,    /* rows of w that are unpacked together */
-    BYTE_PIXELS = 32,   /* output pixels that they then meet */
-    TILE_PIXELS = 4,    /* of those, in registers at a time */
-    PART_INPUTS = 256   /* 64 pairs of 2 x 255 still fit an int16 */
+    BYTE_LANES = 16,  /* rows of w that are unpacked together */
+    BYTE_PIXELS = 32, /* output pixels that they then meet */
+    TILE_PIXELS = 4,  /* of those, in registers at a time */
+    PART_INPUTS = 256 /* 64 pairs of 2 x 255 still fit an int16 */
 };
 
 /* Inputs in whole steps of four. */
@@ -192,8 +192,8 @@ static inline uint32_t padded(uint32_t inputs)
 static void unpack(const uint8_t *w, uint32_t inputs, uint32_t offset, int8_t *weights, __m256i shift[2])
 {
     /* Each byte of eight rows four times; then the bit that each of the four stands for. */
-    const __m256i spread0 = _mm256_setr_epi8(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3,
-                                             4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7);
+    const __m256i spread0 =
+        _mm256_setr_epi8(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7);
     const __m256i spread1 = _mm256_add_epi8(spread0, _mm256_set1_epi8(8)), zero = _mm256_setzero_si256(), one = _mm256_set1_epi8(1);
     const __m256i offsets = _mm256_set1_epi8((char)offset), ones = _mm256_set1_epi16(1);
     /* The low four bits of a byte, then the high ones, and back. */
@@ -223,13 +223,13 @@ INLINE void byte_tile(const uint8_t *seen, size_t stride, const int8_t *weights,
 {
     const __m256i zero = _mm256_setzero_si256(), ones = _mm256_set1_epi16(1);
     __m256i low0 = zero, low1 = zero, low2 = zero, low3 = zero, high0 = zero, high1 = zero, high2 = zero, high3 = zero;
-#define PIXEL(p)                                                                   \
-    do {                                                                           \
-        int32_t four;                                                              \
-        memcpy(&four, seen + (p) * stride, sizeof four);                           \
-        const __m256i bytes = _mm256_set1_epi32(four);                             \
-        low##p = _mm256_add_epi16(low##p, _mm256_maddubs_epi16(bytes, low));       \
-        high##p = _mm256_add_epi16(high##p, _mm256_maddubs_epi16(bytes, high));    \
+#define PIXEL(p)                                                                \
+    do {                                                                        \
+        int32_t four;                                                           \
+        memcpy(&four, seen + (p) * stride, sizeof four);                        \
+        const __m256i bytes = _mm256_set1_epi32(four);                          \
+        low##p = _mm256_add_epi16(low##p, _mm256_maddubs_epi16(bytes, low));    \
+        high##p = _mm256_add_epi16(high##p, _mm256_maddubs_epi16(bytes, high)); \
     } while (0)
     for (; steps > 0; --steps, seen += 4, weights += 64) {
         const __m256i low = _mm256_load_si256((const __m256i *)(const void *)weights);
@@ -579,8 +579,8 @@ void labc_byte_depthwise_sums_avx2(const uint8_t *restrict x, uint32_t offset, c
                         const __m256i all = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(const void *)at), flip);
                         const __m256i minus = bytes_of_bits(~weights, in_order, each_bit);
                         low = _mm256_add_epi16(low, values_of(_mm256_castsi256_si128(all), _mm256_castsi256_si128(minus), offsets));
-                        high = _mm256_add_epi16(
-                            high, values_of(_mm256_extracti128_si256(all, 1), _mm256_extracti128_si256(minus, 1), offsets));
+                        high = _mm256_add_epi16(high,
+                                                values_of(_mm256_extracti128_si256(all, 1), _mm256_extracti128_si256(minus, 1), offsets));
                         if (--room == 0) {
                             add_words(sums, low, high);
                             low = high = zero;

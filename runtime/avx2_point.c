@@ -79,8 +79,10 @@ INLINE int64_t requantize_words(const int32_t *x, const int32_t *m, const int64_
     const __m256i bias = _mm256_set1_epi64x(INT64_C(1) << 52);
     const __m256i lowest = _mm256_set1_epi64x(INT16_MIN), highest = _mm256_set1_epi64x(INT16_MAX);
     /* The low 16 bits of each lane: bytes 0, 1, 8 and 9 of each half. */
+    /* clang-format off */
     const __m256i low = _mm256_setr_epi8(0, 1, 8, 9, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
                                          -1, -1, -1, -1, 0, 1, 8, 9, -1, -1, -1, -1, -1, -1, -1, -1);
+    /* clang-format on */
     const __m256i v = _mm256_add_epi64(scaled(x, m, b), bias);
     __m256i word = _mm256_sub_epi64(_mm256_srl_epi64(v, shift), _mm256_srl_epi64(bias, shift));
     word = _mm256_blendv_epi8(word, lowest, _mm256_cmpgt_epi64(lowest, word));

@@ -29,24 +29,24 @@ INLINE void count_block(const uint32_t *x, const uint32_t *w, uint32_t words, ui
 #undef BEGIN
     for (; words >= 2; words -= 2, x += 2, w += 2 * LANES * groups) {
         const __m512i x0 = _mm512_set1_epi32((int32_t)x[0]), x1 = _mm512_set1_epi32((int32_t)x[1]);
-#define STEP(g)                                                                                                                  \
-    if (g < groups) {                                                                                                            \
-        const __m512i t = _mm512_ternarylogic_epi32(ones[g], x0, _mm512_load_si512(w + LANES * g), 0x96);                        \
-        const __m512i s = _mm512_ternarylogic_epi32(t, x1, _mm512_load_si512(w + LANES * (groups + g)), 0x96);                   \
-        twos[g] = _mm512_add_epi32(twos[g], _mm512_popcnt_epi32(_mm512_ternarylogic_epi32(t, s, ones[g], 0x3a)));                \
-        ones[g] = s;                                                                                                             \
+#define STEP(g)                                                                                                   \
+    if (g < groups) {                                                                                             \
+        const __m512i t = _mm512_ternarylogic_epi32(ones[g], x0, _mm512_load_si512(w + LANES * g), 0x96);         \
+        const __m512i s = _mm512_ternarylogic_epi32(t, x1, _mm512_load_si512(w + LANES * (groups + g)), 0x96);    \
+        twos[g] = _mm512_add_epi32(twos[g], _mm512_popcnt_epi32(_mm512_ternarylogic_epi32(t, s, ones[g], 0x3a))); \
+        ones[g] = s;                                                                                              \
     }
         EACH_GROUP(STEP)
 #undef STEP
     }
-#define LAST(g)                                                                                                                  \
-    if (g < groups) {                                                                                                            \
-        if (words > 0) {                                                                                                         \
-            const __m512i d = _mm512_xor_si512(_mm512_set1_epi32((int32_t)x[0]), _mm512_load_si512(w + LANES * g));              \
-            twos[g] = _mm512_add_epi32(twos[g], _mm512_popcnt_epi32(_mm512_and_si512(ones[g], d)));                              \
-            ones[g] = _mm512_xor_si512(ones[g], d);                                                                              \
-        }                                                                                                                        \
-        counts[g] = _mm512_add_epi32(_mm512_add_epi32(twos[g], twos[g]), _mm512_popcnt_epi32(ones[g]));                          \
+#define LAST(g)                                                                                                     \
+    if (g < groups) {                                                                                               \
+        if (words > 0) {                                                                                            \
+            const __m512i d = _mm512_xor_si512(_mm512_set1_epi32((int32_t)x[0]), _mm512_load_si512(w + LANES * g)); \
+            twos[g] = _mm512_add_epi32(twos[g], _mm512_popcnt_epi32(_mm512_and_si512(ones[g], d)));                 \
+            ones[g] = _mm512_xor_si512(ones[g], d);                                                                 \
+        }                                                                                                           \
+        counts[g] = _mm512_add_epi32(_mm512_add_epi32(twos[g], twos[g]), _mm512_popcnt_epi32(ones[g]));             \
     }
     EACH_GROUP(LAST)
 #undef LAST
@@ -57,10 +57,10 @@ INLINE void sums_block(const uint32_t *x, const uint32_t *w, uint32_t inputs, ui
 {
     __m512i counts[GROUPS];
     count_block(x, w, words, groups, counts);
-#define STORE(g)                                                                                                                 \
-    if (g < groups) {                                                                                                            \
-        const __m512i sums = _mm512_sub_epi32(_mm512_set1_epi32((int32_t)inputs), _mm512_slli_epi32(counts[g], 1));              \
-        _mm512_mask_storeu_epi32(y + LANES * g, first_lanes(rows - LANES * g), sums);                                            \
+#define STORE(g)                                                                                                    \
+    if (g < groups) {                                                                                               \
+        const __m512i sums = _mm512_sub_epi32(_mm512_set1_epi32((int32_t)inputs), _mm512_slli_epi32(counts[g], 1)); \
+        _mm512_mask_storeu_epi32(y + LANES * g, first_lanes(rows - LANES * g), sums);                               \
     }
     EACH_GROUP(STORE)
 #undef STORE
@@ -73,10 +73,10 @@ INLINE void threshold_block(const uint32_t *x, const uint32_t *w, const int32_t 
     __m512i counts[GROUPS];
     uint32_t signs[GROUPS] = {0, 0, 0, 0};
     count_block(x, w, words, groups, counts);
-#define COMPARE(g)                                                                                                               \
-    if (g < groups) {                                                                                                            \
-        const __mmask16 some = first_lanes(rows - LANES * g);                                                                    \
-        signs[g] = _mm512_mask_cmple_epi32_mask(some, counts[g], _mm512_maskz_loadu_epi32(some, limits + LANES * g));            \
+#define COMPARE(g)                                                                                                    \
+    if (g < groups) {                                                                                                 \
+        const __mmask16 some = first_lanes(rows - LANES * g);                                                         \
+        signs[g] = _mm512_mask_cmple_epi32_mask(some, counts[g], _mm512_maskz_loadu_epi32(some, limits + LANES * g)); \
     }
     EACH_GROUP(COMPARE)
 #undef COMPARE

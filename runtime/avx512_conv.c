@@ -48,30 +48,30 @@ INLINE void sums_pixels(const uint32_t *x, const uint32_t *w, const labc_window 
     int32_t *to[PIXELS];
     __m512i counts[GROUPS * PIXELS];
     const __m512i most = _mm512_set1_epi32((int32_t)(inside(&r->sees) * v->channels));
-#define NEXT(p)                        \
-    if (p < pixels) {                  \
-        from[p] = x + next->from;      \
-        to[p] = y + next->to * rows;   \
-        advance(next, v, r, along);    \
+#define NEXT(p)                      \
+    if (p < pixels) {                \
+        from[p] = x + next->from;    \
+        to[p] = y + next->to * rows; \
+        advance(next, v, r, along);  \
     }
     EACH_PIXEL(NEXT)
 #undef NEXT
     count_pixels(from, w, along, pixels, groups, counts);
-#define STORE_GROUP(p, g)                                                                                                \
-    {                                                                                                                    \
-        const __m512i sums = _mm512_sub_epi32(most, _mm512_slli_epi32(counts[PIXELS * g + p], 1));                       \
-        if (some >= LANES * (g + 1)) { /* on some processors a store with a mask is slow */                              \
-            _mm512_storeu_si512(to[p] + LANES * g, sums);                                                                \
-        } else {                                                                                                         \
-            _mm512_mask_storeu_epi32(to[p] + LANES * g, first_lanes(some - LANES * g), sums);                            \
-        }                                                                                                                \
+#define STORE_GROUP(p, g)                                                                          \
+    {                                                                                              \
+        const __m512i sums = _mm512_sub_epi32(most, _mm512_slli_epi32(counts[PIXELS * g + p], 1)); \
+        if (some >= LANES * (g + 1)) { /* on some processors a store with a mask is slow */        \
+            _mm512_storeu_si512(to[p] + LANES * g, sums);                                          \
+        } else {                                                                                   \
+            _mm512_mask_storeu_epi32(to[p] + LANES * g, first_lanes(some - LANES * g), sums);      \
+        }                                                                                          \
     }
-#define STORE(p)                 \
-    if (p < pixels) {            \
-        STORE_GROUP(p, 0)        \
-        if (groups > 1) {        \
-            STORE_GROUP(p, 1)    \
-        }                        \
+#define STORE(p)              \
+    if (p < pixels) {         \
+        STORE_GROUP(p, 0)     \
+        if (groups > 1) {     \
+            STORE_GROUP(p, 1) \
+        }                     \
     }
     EACH_PIXEL(STORE)
 #undef STORE
@@ -105,19 +105,19 @@ INLINE void threshold_pixels(const uint32_t *x, const uint32_t *w, const __m512i
 }
 
 /* All pixels of a region: DO(pixels), with their number a constant. */
-#define EACH_PIXELS(r, DO)                             \
-    {                                                  \
-        uint32_t left = pixels_of(r);                  \
-        for (; left >= PIXELS; left -= PIXELS) {       \
-            DO(PIXELS);                                \
-        }                                              \
-        if (left >= 2) {                               \
-            DO(2);                                     \
-            left -= 2;                                 \
-        }                                              \
-        if (left > 0) {                                \
-            DO(1);                                     \
-        }                                              \
+#define EACH_PIXELS(r, DO)                       \
+    {                                            \
+        uint32_t left = pixels_of(r);            \
+        for (; left >= PIXELS; left -= PIXELS) { \
+            DO(PIXELS);                          \
+        }                                        \
+        if (left >= 2) {                         \
+            DO(2);                               \
+            left -= 2;                           \
+        }                                        \
+        if (left > 0) {                          \
+            DO(1);                               \
+        }                                        \
     }
 
 INLINE void sums_rows(const uint32_t *x, const uint32_t *w, const labc_window *v, uint32_t some, uint32_t rows, uint32_t groups, int32_t *y)

@@ -12,10 +12,10 @@ INLINE void sign_sums(const uint32_t *x, const uint32_t *w, uint32_t inputs, uin
 {
     __m512i counts[GROUPS];
     count_block(x, w, words, groups, counts);
-#define STORE(g)                                                                                                                 \
-    if (g < groups) {                                                                                                            \
-        const __m512i sums = _mm512_sub_epi32(_mm512_set1_epi32((int32_t)inputs), _mm512_slli_epi32(counts[g], 1));              \
-        _mm512_mask_storeu_epi32(y + SIGN_LANES * g, first_lanes(rows - SIGN_LANES * g), sums);                                  \
+#define STORE(g)                                                                                                    \
+    if (g < groups) {                                                                                               \
+        const __m512i sums = _mm512_sub_epi32(_mm512_set1_epi32((int32_t)inputs), _mm512_slli_epi32(counts[g], 1)); \
+        _mm512_mask_storeu_epi32(y + SIGN_LANES * g, first_lanes(rows - SIGN_LANES * g), sums);                     \
     }
     EACH_GROUP(STORE)
 #undef STORE
@@ -28,10 +28,10 @@ INLINE void sign_threshold(const uint32_t *x, const uint32_t *w, const int32_t *
     __m512i counts[GROUPS];
     uint32_t signs[GROUPS] = {0, 0, 0, 0};
     count_block(x, w, words, groups, counts);
-#define COMPARE(g)                                                                                                               \
-    if (g < groups) {                                                                                                            \
-        const __mmask16 some = first_lanes(rows - SIGN_LANES * g);                                                               \
-        signs[g] = _mm512_mask_cmple_epi32_mask(some, counts[g], _mm512_maskz_loadu_epi32(some, limits + SIGN_LANES * g));       \
+#define COMPARE(g)                                                                                                         \
+    if (g < groups) {                                                                                                      \
+        const __mmask16 some = first_lanes(rows - SIGN_LANES * g);                                                         \
+        signs[g] = _mm512_mask_cmple_epi32_mask(some, counts[g], _mm512_maskz_loadu_epi32(some, limits + SIGN_LANES * g)); \
     }
     EACH_GROUP(COMPARE)
 #undef COMPARE
@@ -82,18 +82,18 @@ void labc_sign_matvec_threshold_avx512bw(const uint32_t *restrict x, const uint3
 enum { BYTE_ROWS = BYTE_LANES * GROUPS };
 
 /* Walk the blocks: BLOCK(rows, groups) with the number of groups a constant. */
-#define EACH_BLOCK(BLOCK, ADVANCE)                                \
-    for (; rows >= BYTE_ROWS; rows -= BYTE_ROWS, ADVANCE) {       \
-        BLOCK(BYTE_ROWS, 4);                                      \
-    }                                                             \
-    if (rows > 3 * BYTE_LANES) {                                  \
-        BLOCK(rows, 4);                                           \
-    } else if (rows > 2 * BYTE_LANES) {                           \
-        BLOCK(rows, 3);                                           \
-    } else if (rows > BYTE_LANES) {                               \
-        BLOCK(rows, 2);                                           \
-    } else if (rows > 0) {                                        \
-        BLOCK(rows, 1);                                           \
+#define EACH_BLOCK(BLOCK, ADVANCE)                          \
+    for (; rows >= BYTE_ROWS; rows -= BYTE_ROWS, ADVANCE) { \
+        BLOCK(BYTE_ROWS, 4);                                \
+    }                                                       \
+    if (rows > 3 * BYTE_LANES) {                            \
+        BLOCK(rows, 4);                                     \
+    } else if (rows > 2 * BYTE_LANES) {                     \
+        BLOCK(rows, 3);                                     \
+    } else if (rows > BYTE_LANES) {                         \
+        BLOCK(rows, 2);                                     \
+    } else if (rows > 0) {                                  \
+        BLOCK(rows, 1);                                     \
     }
 
 /* How many 32-bit words of w a block of 128 rows has. */
@@ -102,8 +102,8 @@ static inline size_t block_words(uint32_t inputs)
     return (size_t)(inputs / STEP_INPUTS + (inputs % STEP_INPUTS != 0)) * (BYTE_ROWS / 2);
 }
 
-void labc_byte_matvec_sums_avx512bw(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, uint32_t inputs,
-                                    uint32_t rows, int32_t *restrict y, void *restrict scratch)
+void labc_byte_matvec_sums_avx512bw(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, uint32_t inputs, uint32_t rows,
+                                    int32_t *restrict y, void *restrict scratch)
 {
     int16_t *const tables = aligned_in(scratch);
     __m512i sums[2 * GROUPS];
@@ -125,9 +125,9 @@ void labc_byte_matvec_threshold_avx512bw(const uint8_t *restrict x, uint32_t off
 #undef BLOCK
 }
 
-void labc_byte_matvec_requantize_avx512bw(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w,
-                                          const int32_t *restrict m, const int64_t *restrict b, uint32_t shift, uint32_t inputs,
-                                          uint32_t rows, uint8_t *restrict y, void *restrict scratch)
+void labc_byte_matvec_requantize_avx512bw(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, const int32_t *restrict m,
+                                          const int64_t *restrict b, uint32_t shift, uint32_t inputs, uint32_t rows, uint8_t *restrict y,
+                                          void *restrict scratch)
 {
     int16_t *const tables = aligned_in(scratch);
     __m512i sums[2 * GROUPS];

@@ -65,50 +65,50 @@ INLINE void count_block(const uint32_t *x, const uint32_t *w, uint32_t words, ui
         uint32_t steps = words / 8 < 31 ? words / 8 : 31;
         words -= 8 * steps;
         for (; steps > 0; --steps, x += 8, w += 8 * SIGN_LANES * groups) {
-#define STEP(g_)                                                                                                                 \
-    if (g_ < groups) {                                                                                                           \
-        enum { g = g_ };                                                                                                         \
-        const __m512i twos_a = carry_save_differences(&ones[g], X(0), W(0), X(1), W(1));                                         \
-        const __m512i twos_b = carry_save_differences(&ones[g], X(2), W(2), X(3), W(3));                                         \
-        const __m512i fours_a = carry_save(&twos[g], twos_a, twos_b);                                                            \
-        const __m512i twos_c = carry_save_differences(&ones[g], X(4), W(4), X(5), W(5));                                         \
-        const __m512i twos_d = carry_save_differences(&ones[g], X(6), W(6), X(7), W(7));                                         \
-        const __m512i fours_b = carry_save(&twos[g], twos_c, twos_d);                                                            \
-        eights[g] = _mm512_add_epi8(eights[g], popcounts_of_bytes(carry_save(&fours[g], fours_a, fours_b)));                     \
+#define STEP(g_)                                                                                             \
+    if (g_ < groups) {                                                                                       \
+        enum { g = g_ };                                                                                     \
+        const __m512i twos_a = carry_save_differences(&ones[g], X(0), W(0), X(1), W(1));                     \
+        const __m512i twos_b = carry_save_differences(&ones[g], X(2), W(2), X(3), W(3));                     \
+        const __m512i fours_a = carry_save(&twos[g], twos_a, twos_b);                                        \
+        const __m512i twos_c = carry_save_differences(&ones[g], X(4), W(4), X(5), W(5));                     \
+        const __m512i twos_d = carry_save_differences(&ones[g], X(6), W(6), X(7), W(7));                     \
+        const __m512i fours_b = carry_save(&twos[g], twos_c, twos_d);                                        \
+        eights[g] = _mm512_add_epi8(eights[g], popcounts_of_bytes(carry_save(&fours[g], fours_a, fours_b))); \
     }
             EACH_GROUP(STEP)
 #undef STEP
         }
-#define EMPTY(g)                                                                                                                 \
-    if (g < groups) {                                                                                                            \
-        counts[g] = _mm512_add_epi32(counts[g], _mm512_slli_epi32(sums_of_bytes(eights[g]), 3));                                 \
-        eights[g] = _mm512_setzero_si512();                                                                                      \
+#define EMPTY(g)                                                                                 \
+    if (g < groups) {                                                                            \
+        counts[g] = _mm512_add_epi32(counts[g], _mm512_slli_epi32(sums_of_bytes(eights[g]), 3)); \
+        eights[g] = _mm512_setzero_si512();                                                      \
     }
         EACH_GROUP(EMPTY)
 #undef EMPTY
     }
     /* What the counters still hold: a byte of it at most 8 (1 + 2 + 4) = 56; and up to seven words, at most 56 more. */
-#define REST(g)                                                                                                                  \
-    if (g < groups) {                                                                                                            \
-        const __m512i upper = _mm512_add_epi8(popcounts_of_bytes(twos[g]), _mm512_slli_epi32(popcounts_of_bytes(fours[g]), 1));  \
-        eights[g] = _mm512_add_epi8(popcounts_of_bytes(ones[g]), _mm512_slli_epi32(upper, 1));                                   \
+#define REST(g)                                                                                                                 \
+    if (g < groups) {                                                                                                           \
+        const __m512i upper = _mm512_add_epi8(popcounts_of_bytes(twos[g]), _mm512_slli_epi32(popcounts_of_bytes(fours[g]), 1)); \
+        eights[g] = _mm512_add_epi8(popcounts_of_bytes(ones[g]), _mm512_slli_epi32(upper, 1));                                  \
     }
     EACH_GROUP(REST)
 #undef REST
     for (; words > 0; --words, ++x, w += SIGN_LANES * groups) {
-#define LAST(g_)                                                                                                                 \
-    if (g_ < groups) {                                                                                                           \
-        enum { g = g_ };                                                                                                         \
-        eights[g] = _mm512_add_epi8(eights[g], popcounts_of_bytes(_mm512_xor_si512(X(0), W(0))));                                \
+#define LAST(g_)                                                                                  \
+    if (g_ < groups) {                                                                            \
+        enum { g = g_ };                                                                          \
+        eights[g] = _mm512_add_epi8(eights[g], popcounts_of_bytes(_mm512_xor_si512(X(0), W(0)))); \
     }
         EACH_GROUP(LAST)
 #undef LAST
     }
 #undef X
 #undef W
-#define ADD(g)                                                                                                                   \
-    if (g < groups) {                                                                                                            \
-        counts[g] = _mm512_add_epi32(counts[g], sums_of_bytes(eights[g]));                                                       \
+#define ADD(g)                                                             \
+    if (g < groups) {                                                      \
+        counts[g] = _mm512_add_epi32(counts[g], sums_of_bytes(eights[g])); \
     }
     EACH_GROUP(ADD)
 #undef ADD
@@ -118,9 +118,9 @@ INLINE void count_block(const uint32_t *x, const uint32_t *w, uint32_t words, ui
 
 enum {
     BYTE_LANES = 32,
-    STEP_INPUTS = 16,                /* inputs per word of 16 bits */
-    STEP_TABLES = 128,               /* int16 of tables per step: 32 + 32 + 64 */
-    STEPS_IN_16_BITS = 8             /* 8 steps x 16 inputs x 255 = 32640 still fits an int16 */
+    STEP_INPUTS = 16,    /* inputs per word of 16 bits */
+    STEP_TABLES = 128,   /* int16 of tables per step: 32 + 32 + 64 */
+    STEPS_IN_16_BITS = 8 /* 8 steps x 16 inputs x 255 = 32640 still fits an int16 */
 };
 
 /* For each of 32 indices two bytes, what a pair of inputs is multiplied by: +1 where the index is in the input's mask, else -1. */
@@ -192,20 +192,20 @@ INLINE void byte_sums(const int16_t *tables, const uint32_t *w, uint32_t inputs,
         for (uint32_t i = 0; i < now; ++i, tables += STEP_TABLES, w += 16 * groups) {
             const __m512i a = _mm512_load_si512(tables), b = _mm512_load_si512(tables + 32);
             const __m512i c = _mm512_load_si512(tables + 64), d = _mm512_load_si512(tables + 96);
-#define STEP(g)                                                                                                                  \
-    if (g < groups) {                                                                                                            \
-        const __m512i bits = _mm512_load_si512(w + 16 * g);                                                                      \
+#define STEP(g)                                                                                                                          \
+    if (g < groups) {                                                                                                                    \
+        const __m512i bits = _mm512_load_si512(w + 16 * g);                                                                              \
         const __m512i ab = _mm512_add_epi16(_mm512_permutexvar_epi16(bits, a), _mm512_permutexvar_epi16(_mm512_srli_epi16(bits, 5), b)); \
-        part[g] = _mm512_add_epi16(part[g], _mm512_add_epi16(ab, _mm512_permutex2var_epi16(c, _mm512_srli_epi16(bits, 10), d))); \
+        part[g] = _mm512_add_epi16(part[g], _mm512_add_epi16(ab, _mm512_permutex2var_epi16(c, _mm512_srli_epi16(bits, 10), d)));         \
     }
             EACH_GROUP(STEP)
 #undef STEP
         }
         steps -= now;
-#define WIDEN(g)                                                                                                                 \
-    if (g < groups) {                                                                                                            \
-        sums[2 * g] = _mm512_add_epi32(sums[2 * g], _mm512_cvtepi16_epi32(_mm512_castsi512_si256(part[g])));                     \
-        sums[2 * g + 1] = _mm512_add_epi32(sums[2 * g + 1], _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(part[g], 1)));       \
+#define WIDEN(g)                                                                                                           \
+    if (g < groups) {                                                                                                      \
+        sums[2 * g] = _mm512_add_epi32(sums[2 * g], _mm512_cvtepi16_epi32(_mm512_castsi512_si256(part[g])));               \
+        sums[2 * g + 1] = _mm512_add_epi32(sums[2 * g + 1], _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(part[g], 1))); \
     }
         EACH_GROUP(WIDEN)
 #undef WIDEN

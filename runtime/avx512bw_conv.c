@@ -120,8 +120,8 @@ static uint32_t gather_signs(const uint32_t *x, const labc_window *v, const regi
     return pixels;
 }
 
-void labc_sign_conv_sums_avx512bw(const uint32_t *restrict x, const uint32_t *restrict w, const labc_window *restrict window,
-                                  uint32_t rows, int32_t *restrict y, void *restrict scratch)
+void labc_sign_conv_sums_avx512bw(const uint32_t *restrict x, const uint32_t *restrict w, const labc_window *restrict window, uint32_t rows,
+                                  int32_t *restrict y, void *restrict scratch)
 {
     const sign_work k = sign_work_in(scratch, window, rows);
     region r = region_at(window, 0, 0);
@@ -192,11 +192,11 @@ void labc_sign_conv_threshold_avx512bw(const uint32_t *restrict x, const uint32_
 enum {
     BYTE_GROUPS = 2,
     BYTE_BLOCK = BYTE_LANES * BYTE_GROUPS,
-    TABLE_INPUTS = 5,         /* a table has 32 sums */
-    TABLES_IN_16_BITS = 25,   /* 25 x 5 x 255 = 31875 still fits an int16 */
-    INPUTS_IN_16_BITS = 128,  /* 128 x 255 = 32640 too */
-    MOST_PREPARED = 40,       /* tables of a window for which indices are prepared, 13 bits per weight: of more they outgrow the caches */
-    LEAST_COLUMNS = 4         /* of y, for which strips of eight are worth it */
+    TABLE_INPUTS = 5,        /* a table has 32 sums */
+    TABLES_IN_16_BITS = 25,  /* 25 x 5 x 255 = 31875 still fits an int16 */
+    INPUTS_IN_16_BITS = 128, /* 128 x 255 = 32640 too */
+    MOST_PREPARED = 40,      /* tables of a window for which indices are prepared, 13 bits per weight: of more they outgrow the caches */
+    LEAST_COLUMNS = 4        /* of y, for which strips of eight are worth it */
 };
 
 /* Where sums go, and as what: one of the three pointers is not 0. */
@@ -351,8 +351,11 @@ static void make_row_tables(const uint8_t *x, uint32_t offset, const labc_window
         }
         if (columns > 0) {
             const uint32_t column = (j + p) * v->stride_x + t.first * v->dilation_x - v->left;
-            const path along = {.lines = 1, .runs = runs, .length = (size_t)(columns / runs) * v->channels,
-                                .run_step = (size_t)v->dilation_x * v->channels, .before = (size_t)t.first * v->channels};
+            const path along = {.lines = 1,
+                                .runs = runs,
+                                .length = (size_t)(columns / runs) * v->channels,
+                                .run_step = (size_t)v->dilation_x * v->channels,
+                                .before = (size_t)t.first * v->channels};
             gather(x + ((size_t)row * v->width + column) * v->channels, &along, offsets, bytes);
         }
     }
@@ -387,13 +390,13 @@ INLINE void add_tables(const strips *k, const int16_t *tables, uint32_t a, uint3
         const __m512i high = groups < 2 ? low
                              : prepared ? _mm512_load_si512(at + (size_t)k->count * 32)
                                         : five_weights(w + BYTE_LANES / 2, k->steps, 2, first);
-#define STEP(p)                                                                                                   \
-    {                                                                                                             \
-        const __m512i table = _mm512_load_si512(tables + p * 32);                                                 \
-        part[p] = _mm512_add_epi16(part[p], _mm512_permutexvar_epi16(low, table));                                \
-        if (groups > 1) {                                                                                         \
-            part[PIXELS + p] = _mm512_add_epi16(part[PIXELS + p], _mm512_permutexvar_epi16(high, table));         \
-        }                                                                                                         \
+#define STEP(p)                                                                                           \
+    {                                                                                                     \
+        const __m512i table = _mm512_load_si512(tables + p * 32);                                         \
+        part[p] = _mm512_add_epi16(part[p], _mm512_permutexvar_epi16(low, table));                        \
+        if (groups > 1) {                                                                                 \
+            part[PIXELS + p] = _mm512_add_epi16(part[PIXELS + p], _mm512_permutexvar_epi16(high, table)); \
+        }                                                                                                 \
     }
         EACH_PIXEL(STEP)
 #undef STEP
@@ -415,12 +418,12 @@ INLINE void put_signs(const strips *k, const labc_window *v, const output *to, u
         const int16_t *const tables = k->tables + (size_t)slot_of(v, first_slot, a) * k->each * PIXELS * 32;
         add_tables(k, tables, a, 0, k->each, n, groups, 1, part);
     }
-#define PUT(p)                                                                             \
-    if (p < pixels) {                                                                      \
-        at[p * row_words] = _mm512_cmpge_epi16_mask(part[p], low);                         \
-        if (groups > 1) {                                                                  \
-            at[p * row_words + 1] = _mm512_cmpge_epi16_mask(part[PIXELS + p], high);       \
-        }                                                                                  \
+#define PUT(p)                                                                       \
+    if (p < pixels) {                                                                \
+        at[p * row_words] = _mm512_cmpge_epi16_mask(part[p], low);                   \
+        if (groups > 1) {                                                            \
+            at[p * row_words + 1] = _mm512_cmpge_epi16_mask(part[PIXELS + p], high); \
+        }                                                                            \
     }
     EACH_PIXEL(PUT)
 #undef PUT
@@ -446,13 +449,13 @@ INLINE void put_strip(const strips *k, const labc_window *v, const output *to, u
                 continue;
             }
             room = TABLES_IN_16_BITS;
-#define WIDEN_GROUP(p, g)                                                                                                         \
-    sums[p][2 * g] = _mm512_add_epi32(sums[p][2 * g], _mm512_cvtepi16_epi32(_mm512_castsi512_si256(part[PIXELS * g + p])));       \
+#define WIDEN_GROUP(p, g)                                                                                                   \
+    sums[p][2 * g] = _mm512_add_epi32(sums[p][2 * g], _mm512_cvtepi16_epi32(_mm512_castsi512_si256(part[PIXELS * g + p]))); \
     sums[p][2 * g + 1] = _mm512_add_epi32(sums[p][2 * g + 1], _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(part[PIXELS * g + p], 1)));
-#define WIDEN(p)            \
-    WIDEN_GROUP(p, 0)       \
-    if (groups > 1) {       \
-        WIDEN_GROUP(p, 1)   \
+#define WIDEN(p)          \
+    WIDEN_GROUP(p, 0)     \
+    if (groups > 1) {     \
+        WIDEN_GROUP(p, 1) \
     }
             EACH_PIXEL(WIDEN)
             EACH_PIXEL(BEGIN)
@@ -487,13 +490,13 @@ static void convolve_strips(const uint8_t *x, uint32_t offset, const uint32_t *w
                     made = row + 1;
                 }
             }
-#define BLOCK(groups)                                                                    \
-    if (small) {                                                                         \
-        put_signs(&k, v, to, first_slot, seen, pixel, pixels, n, groups);                \
-    } else if (prepared) {                                                               \
-        put_strip(&k, v, to, first_slot, seen, pixel, pixels, n, groups, 1);             \
-    } else {                                                                             \
-        put_strip(&k, v, to, first_slot, seen, pixel, pixels, n, groups, 0);             \
+#define BLOCK(groups)                                                        \
+    if (small) {                                                             \
+        put_signs(&k, v, to, first_slot, seen, pixel, pixels, n, groups);    \
+    } else if (prepared) {                                                   \
+        put_strip(&k, v, to, first_slot, seen, pixel, pixels, n, groups, 1); \
+    } else {                                                                 \
+        put_strip(&k, v, to, first_slot, seen, pixel, pixels, n, groups, 0); \
     }
             for (uint32_t n = 0; n < to->rows; n += BYTE_BLOCK) {
                 if (byte_groups(n, to->rows) == 2) {

@@ -163,8 +163,8 @@ NOT_INLINE void byte_sums(const uint8_t *x, uint32_t offset, const uint32_t *res
     }
 }
 
-void labc_byte_matvec_sums_cortexm(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, uint32_t inputs,
-                                   uint32_t rows, int32_t *restrict y, void *restrict scratch)
+void labc_byte_matvec_sums_cortexm(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, uint32_t inputs, uint32_t rows,
+                                   int32_t *restrict y, void *restrict scratch)
 {
     byte_sums(x, offset, w, inputs, rows, y, scratch);
 }
@@ -183,9 +183,9 @@ void labc_byte_matvec_threshold_cortexm(const uint8_t *restrict x, uint32_t offs
     }
 }
 
-void labc_byte_matvec_requantize_cortexm(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w,
-                                         const int32_t *restrict m, const int64_t *restrict b, uint32_t shift, uint32_t inputs,
-                                         uint32_t rows, uint8_t *restrict y, void *restrict scratch)
+void labc_byte_matvec_requantize_cortexm(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, const int32_t *restrict m,
+                                         const int64_t *restrict b, uint32_t shift, uint32_t inputs, uint32_t rows, uint8_t *restrict y,
+                                         void *restrict scratch)
 {
     const uint32_t words = words_of(inputs);
     byte_scratch *const s = scratch;

@@ -103,63 +103,63 @@ INLINE void count_fours(counter *c, const uint32_t *end)
 {
     uint32_t carries;
     __asm__(".syntax unified\n"
-                "1:\n\t"
-                "ldmia %[x]!, {r4, r5}\n\t"
-                "ldmia %[w]!, {r6}\n\t"
-                "eors r4, r6\n\t"
-                "ldmia %[w]!, {r6}\n\t"
-                "eors r5, r6\n\t"
-                "eors r4, %[ones]\n\t" /* full_add(ones, r4, r5): the carries to r5 */
-                "eors r5, %[ones]\n\t"
-                "eors r4, r5\n\t"
-                "bics r5, r4\n\t"
-                "eors r5, %[ones]\n\t"
-                "eors %[ones], r4\n\t"
-                "mov %[carries], r5\n\t"
-                "ldmia %[x]!, {r4, r5}\n\t"
-                "ldmia %[w]!, {r6}\n\t"
-                "eors r4, r6\n\t"
-                "ldmia %[w]!, {r6}\n\t"
-                "eors r5, r6\n\t"
-                "eors r4, %[ones]\n\t" /* the same */
-                "eors r5, %[ones]\n\t"
-                "eors r4, r5\n\t"
-                "bics r5, r4\n\t"
-                "eors r5, %[ones]\n\t"
-                "eors %[ones], r4\n\t"
-                "mov r6, %[carries]\n\t"
-                "eors r5, %[twos]\n\t" /* full_add(twos, r5, r6): the carries to r6 */
-                "eors r6, %[twos]\n\t"
-                "eors r5, r6\n\t"
-                "bics r6, r5\n\t"
-                "eors r6, %[twos]\n\t"
-                "eors %[twos], r5\n\t"
-                "ldr r4, =0x55555555\n\t" /* plus_bytes(fours, count_bytes(r6)) */
-                "lsrs r5, r6, #1\n\t"
-                "ands r5, r4\n\t"
-                "subs r6, r5\n\t"
-                "ldr r4, =0x33333333\n\t"
-                "lsrs r5, r6, #2\n\t"
-                "ands r6, r4\n\t"
-                "ands r5, r4\n\t"
-                "adds r6, r5\n\t"
-                "ldr r4, =0x0f0f0f0f\n\t"
-                "lsrs r5, r6, #4\n\t"
-                "adds r6, r5\n\t"
-                "ands r6, r4\n\t"
-                "ldr r4, =0x01010101\n\t"
-                "muls r6, r4\n\t"
-                "lsrs r6, r6, #24\n\t"
-                "add %[fours], r6\n\t"
-                "cmp %[x], %[end]\n\t"
-                "bne 1b\n\t"
-                "b 2f\n\t"
-                ".balign 4\n\t"
-                ".ltorg\n"
-                "2:"
-                : [x] "+l"(c->x), [w] "+l"(c->w), [ones] "+l"(c->ones), [twos] "+l"(c->twos), [fours] "+h"(c->fours), [carries] "=&h"(carries)
-                : [end] "h"(end)
-                : "r4", "r5", "r6", "cc", "memory");
+            "1:\n\t"
+            "ldmia %[x]!, {r4, r5}\n\t"
+            "ldmia %[w]!, {r6}\n\t"
+            "eors r4, r6\n\t"
+            "ldmia %[w]!, {r6}\n\t"
+            "eors r5, r6\n\t"
+            "eors r4, %[ones]\n\t" /* full_add(ones, r4, r5): the carries to r5 */
+            "eors r5, %[ones]\n\t"
+            "eors r4, r5\n\t"
+            "bics r5, r4\n\t"
+            "eors r5, %[ones]\n\t"
+            "eors %[ones], r4\n\t"
+            "mov %[carries], r5\n\t"
+            "ldmia %[x]!, {r4, r5}\n\t"
+            "ldmia %[w]!, {r6}\n\t"
+            "eors r4, r6\n\t"
+            "ldmia %[w]!, {r6}\n\t"
+            "eors r5, r6\n\t"
+            "eors r4, %[ones]\n\t" /* the same */
+            "eors r5, %[ones]\n\t"
+            "eors r4, r5\n\t"
+            "bics r5, r4\n\t"
+            "eors r5, %[ones]\n\t"
+            "eors %[ones], r4\n\t"
+            "mov r6, %[carries]\n\t"
+            "eors r5, %[twos]\n\t" /* full_add(twos, r5, r6): the carries to r6 */
+            "eors r6, %[twos]\n\t"
+            "eors r5, r6\n\t"
+            "bics r6, r5\n\t"
+            "eors r6, %[twos]\n\t"
+            "eors %[twos], r5\n\t"
+            "ldr r4, =0x55555555\n\t" /* plus_bytes(fours, count_bytes(r6)) */
+            "lsrs r5, r6, #1\n\t"
+            "ands r5, r4\n\t"
+            "subs r6, r5\n\t"
+            "ldr r4, =0x33333333\n\t"
+            "lsrs r5, r6, #2\n\t"
+            "ands r6, r4\n\t"
+            "ands r5, r4\n\t"
+            "adds r6, r5\n\t"
+            "ldr r4, =0x0f0f0f0f\n\t"
+            "lsrs r5, r6, #4\n\t"
+            "adds r6, r5\n\t"
+            "ands r6, r4\n\t"
+            "ldr r4, =0x01010101\n\t"
+            "muls r6, r4\n\t"
+            "lsrs r6, r6, #24\n\t"
+            "add %[fours], r6\n\t"
+            "cmp %[x], %[end]\n\t"
+            "bne 1b\n\t"
+            "b 2f\n\t"
+            ".balign 4\n\t"
+            ".ltorg\n"
+            "2:"
+            : [x] "+l"(c->x), [w] "+l"(c->w), [ones] "+l"(c->ones), [twos] "+l"(c->twos), [fours] "+h"(c->fours), [carries] "=&h"(carries)
+            : [end] "h"(end)
+            : "r4", "r5", "r6", "cc", "memory");
 }
 
 #endif
@@ -273,11 +273,11 @@ typedef struct {
 typedef struct {
     const uint8_t *x;
     const labc_window *window;
-    uint32_t offsets; /* of both */
-    uint32_t apart;   /* bytes from the first to the second, 0 if there is no second */
-    uint32_t whole;   /* 1 if runs are kernel rows */
-    uint32_t runs;    /* of a kernel row */
-    uint32_t length;  /* bytes of a run */
+    uint32_t offsets;     /* of both */
+    uint32_t apart;       /* bytes from the first to the second, 0 if there is no second */
+    uint32_t whole;       /* 1 if runs are kernel rows */
+    uint32_t runs;        /* of a kernel row */
+    uint32_t length;      /* bytes of a run */
     uint32_t row, column; /* of the first one's tap (0, 0), then of the row that is being taken; unsigned, so they may wrap */
     uint32_t run, done;   /* of that row, and bytes of that run, that were taken */
 } source;

@@ -8,7 +8,9 @@
 #ifdef __ELF__
 #define TEXT(number) #number
 #define TEXT_OF(macro) TEXT(macro)
+/* clang-format off */
 __asm__(".global labc_runtime_" TEXT_OF(LABC_RUNTIME) "\n\t.set labc_runtime_" TEXT_OF(LABC_RUNTIME) ", 0\n\t"
         ".global labc_error_two_versions_of_labc_in_one_program\n\t"
         ".set labc_error_two_versions_of_labc_in_one_program, " TEXT_OF(LABC_RUNTIME));
+/* clang-format on */
 #endif

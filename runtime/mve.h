@@ -36,6 +36,8 @@ typedef struct {
 /* A byte of all digits is at most 8 per word. */
 enum { MOST_WORDS = 31 };
 
+/* Assembly has an instruction, or a macro of some, per line; clang-format would join them. */
+/* clang-format off */
 /* full_add with registers; the carries become b. */
 #define FULL_ADD(sum, b, c, half)                                                                                                  \
     "veor %q[" half "], %q[" sum "], %q[" b "]\n\t"                                                                                \
@@ -87,6 +89,7 @@ enum { MOST_WORDS = 31 };
               [b] "=&w"(b), [c] "=&w"(c), [d] "=&w"(d), [odd] "=&w"(odd)                                                           \
             : [words] "r"(words), [minus_3] "r"(-3), [minus_15] "r"(-15)                                                           \
             : "r3", "r4", "r5", "r6", "lr", "cc", "memory")
+/* clang-format on */
 
 /* Four words at a time, and not what is over; where x is `spread`, each of its words is there four times. */
 INLINED void count_quads(digits *s, const uint32_t **x, const uint32_t **w, uint32_t words, int spread)
@@ -96,8 +99,8 @@ INLINED void count_quads(digits *s, const uint32_t **x, const uint32_t **w, uint
         COUNT_QUADS("", "vldrw.32 %q[a], [%[x]], #16\n\t", "vldrw.32 %q[b], [%[x]], #16\n\t", "vldrw.32 %q[b], [%[x]], #16\n\t",
                     "vldrw.32 %q[c], [%[x]], #16\n\t");
     } else {
-        COUNT_QUADS("ldmia %[x]!, {r3, r4, r5, r6}\n\t", "vdup.32 %q[a], r3\n\t", "vdup.32 %q[b], r4\n\t",
-                    "vdup.32 %q[b], r5\n\t", "vdup.32 %q[c], r6\n\t");
+        COUNT_QUADS("ldmia %[x]!, {r3, r4, r5, r6}\n\t", "vdup.32 %q[a], r3\n\t", "vdup.32 %q[b], r4\n\t", "vdup.32 %q[b], r5\n\t",
+                    "vdup.32 %q[c], r6\n\t");
     }
 }
 
@@ -105,6 +108,7 @@ INLINED void count_quads(digits *s, const uint32_t **x, const uint32_t **w, uint
 INLINED uint32x4_t counted(digits s)
 {
     uint32x4_t a, b, c;
+    /* clang-format off */
     __asm__("vmov.i8 %q[b], #0x55\n\t"
             "vmov.i8 %q[c], #0x33\n\t"
             COUNT_NIBBLES("twos", "a", "b", "c")
@@ -123,6 +127,7 @@ INLINED uint32x4_t counted(digits s)
             : [ones] "+w"(s.ones), [twos] "+w"(s.twos), [a] "=&w"(a), [b] "=&w"(b), [c] "=&w"(c)
             : [fours] "w"(s.fours), [minus_3] "r"(-3), [minus_15] "r"(-15)
             : "r3", "r4", "cc");
+    /* clang-format on */
     return s.ones;
 }
 
@@ -204,11 +209,11 @@ INLINED void store_signs(const uint32_t *counts, uint32_t times, uint32_t more, 
     for (uint32_t n = 0; n < rows; n += 32) {
         const uint32_t some = rows - n < 32 ? rows - n : 32;
         uint32x4_t above = vdupq_n_u32(0); /* every fourth bit of a lane: whether its row is above its limit */
-#define PUSH(limit)                                                                                                                \
-    do {                                                                                                                           \
-        const uint32x4_t below = vmlaq_n_u32(vreinterpretq_u32_s32(limit), vld1q_u32(counts), 0 - times);                          \
-        above = vsriq_n_u32(times == 1 ? below : vaddq_n_u32(below, 0 - more), above, 4);                                          \
-        counts += 4;                                                                                                               \
+#define PUSH(limit)                                                                                       \
+    do {                                                                                                  \
+        const uint32x4_t below = vmlaq_n_u32(vreinterpretq_u32_s32(limit), vld1q_u32(counts), 0 - times); \
+        above = vsriq_n_u32(times == 1 ? below : vaddq_n_u32(below, 0 - more), above, 4);                 \
+        counts += 4;                                                                                      \
     } while (0)
         for (uint32_t left = some / 4; left > 0; --left, limits += 4) {
             PUSH(vld1q_s32(limits));

@@ -19,8 +19,8 @@ static inline view view_of(const labc_window *v, const region *r, const path *p)
 {
     const uint32_t sees = inside(&r->sees), words = (uint32_t)(p->runs * p->length);
     const uint32_t whole = p->between == 0;
-    const view seen = {whole ? 1 : p->lines, words * (whole ? p->lines : 1), 4 * p->before, 4 * (words + p->between),
-                       sees * v->channels, (taps_of(v) - sees) * v->channels};
+    const view seen = {whole ? 1 : p->lines, words * (whole ? p->lines : 1),   4 * p->before, 4 * (words + p->between),
+                       sees * v->channels,   (taps_of(v) - sees) * v->channels};
     return seen;
 }
 

@@ -5,10 +5,10 @@
 /* ---- signs times signs ---- */
 
 /* The bits that differ, counted per byte, of the four rows at w, which moves on to the next four. */
-#define DIFFER4(v, x)                                                                                                              \
-    const uint8x16x4_t v##_bits = load4(w);                                                                                        \
-    w += 64;                                                                                                                       \
-    uint8x16_t v##0 = vcntq_u8(veorq_u8(v##_bits.val[0], x)), v##1 = vcntq_u8(veorq_u8(v##_bits.val[1], x));                       \
+#define DIFFER4(v, x)                                                                                        \
+    const uint8x16x4_t v##_bits = load4(w);                                                                  \
+    w += 64;                                                                                                 \
+    uint8x16_t v##0 = vcntq_u8(veorq_u8(v##_bits.val[0], x)), v##1 = vcntq_u8(veorq_u8(v##_bits.val[1], x)); \
     uint8x16_t v##2 = vcntq_u8(veorq_u8(v##_bits.val[2], x)), v##3 = vcntq_u8(veorq_u8(v##_bits.val[3], x))
 
 /*
@@ -79,8 +79,7 @@ static inline uint32_t block_bytes(uint32_t inputs)
     return (inputs / 128 + (inputs % 128 != 0)) * 128;
 }
 
-void labc_sign_matvec_sums_neon(const uint32_t *restrict x, const uint32_t *restrict w, uint32_t inputs, uint32_t rows,
-                                int32_t *restrict y)
+void labc_sign_matvec_sums_neon(const uint32_t *restrict x, const uint32_t *restrict w, uint32_t inputs, uint32_t rows, int32_t *restrict y)
 {
     const uint8x16_t tail = tail_of(x, inputs);
     const int32x4_t all = vdupq_n_s32((int32_t)inputs);

@@ -122,14 +122,14 @@ static inline uint32_t make_tables(const uint8_t *x, uint32_t offset, uint32_t i
         const uint8x8_t flipped = veor_u8(vld1_u8(at), flip);
         const uint16x8_t values = vsubl_u8(flipped, flip);
         all = vreinterpretq_u32_s32(vpadalq_s16(vreinterpretq_s32_u32(all), vreinterpretq_s16_u16(values)));
-#define MAKE_TABLE(half, to)                                                                                                       \
-    do {                                                                                                                           \
-        uint16x8_t first = vmlaq_lane_u16(bias, bit0, half, 0);                                                                    \
-        first = vmlaq_lane_u16(first, bit1, half, 1);                                                                              \
-        first = vmlaq_lane_u16(first, bit2, half, 2);                                                                              \
-        const uint16x8_t second = vaddq_u16(first, vdupq_lane_u16(half, 3));                                                       \
-        vst1q_u8(to, vandq_u8(vcombine_u8(vmovn_u16(first), vmovn_u16(second)), low5));                                            \
-        vst1q_u8((to) + 16, vcombine_u8(vshrn_n_u16(first, 5), vshrn_n_u16(second, 5)));                                           \
+#define MAKE_TABLE(half, to)                                                             \
+    do {                                                                                 \
+        uint16x8_t first = vmlaq_lane_u16(bias, bit0, half, 0);                          \
+        first = vmlaq_lane_u16(first, bit1, half, 1);                                    \
+        first = vmlaq_lane_u16(first, bit2, half, 2);                                    \
+        const uint16x8_t second = vaddq_u16(first, vdupq_lane_u16(half, 3));             \
+        vst1q_u8(to, vandq_u8(vcombine_u8(vmovn_u16(first), vmovn_u16(second)), low5));  \
+        vst1q_u8((to) + 16, vcombine_u8(vshrn_n_u16(first, 5), vshrn_n_u16(second, 5))); \
     } while (0)
         MAKE_TABLE(vget_low_u16(values), tables);
         MAKE_TABLE(vget_high_u16(values), tables + 32);
@@ -319,8 +319,8 @@ static inline uint8x8_t reached(const int32_t *sums, const int32_t *thresholds)
     return vmovn_u16(vcombine_u16(low, high));
 }
 
-static inline void threshold_rows(const uint8_t *tables, uint32_t excess, const uint32_t *w, const int32_t *thresholds,
-                                  uint32_t inputs, uint32_t rows, uint32_t *y)
+static inline void threshold_rows(const uint8_t *tables, uint32_t excess, const uint32_t *w, const int32_t *thresholds, uint32_t inputs,
+                                  uint32_t rows, uint32_t *y)
 {
     const uint8x16_t weights = vld1q_u8(bit_weights);
     const uint8_t *block = (const uint8_t *)w;

@@ -133,9 +133,9 @@ static inline uint16x8_t rows_of(counter sums)
 #endif
 
 /* The runs of a walk: x moves on by `from`, w by `to`. */
-#define EACH_RUN(k, from, to)                                                                                                      \
-    for (uint32_t r = 0; r < (k)->outer; ++r)                                                                                      \
-        for (uint32_t s = 0, from = r * (k)->x_outer, to = (k)->w_first + r * (k)->w_outer; s < (k)->inner;                        \
+#define EACH_RUN(k, from, to)                                                                               \
+    for (uint32_t r = 0; r < (k)->outer; ++r)                                                               \
+        for (uint32_t s = 0, from = r * (k)->x_outer, to = (k)->w_first + r * (k)->w_outer; s < (k)->inner; \
              ++s, from += (k)->x_inner, to += (k)->w_inner)
 
 /* The differences that one output pixel, of which x is the first tap inside, has in a block of one or two groups. */
@@ -185,25 +185,25 @@ enum { MANY = 4 };
 INLINED void count_many(const uint32_t *const x[MANY], const uint8_t *w, const walk *k, uint16x8_t sums[2 * MANY])
 {
     uint16x8_t a0 = vdupq_n_u16(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
-#define DIFFER(load)                                                                                                               \
-    do {                                                                                                                           \
-        const group first = load_group(words), second = load_group(words + 64);                                                    \
-        words += 128;                                                                                                              \
-        uint8x16_t word = load(x0);                                                                                                \
-        a0 = add_differences(a0, first, word);                                                                                     \
-        b0 = add_differences(b0, second, word);                                                                                    \
-        word = load(x1);                                                                                                           \
-        AFTER(word, a0, b0);                                                                                                       \
-        a1 = add_differences(a1, first, word);                                                                                     \
-        b1 = add_differences(b1, second, word);                                                                                    \
-        word = load(x2);                                                                                                           \
-        AFTER(word, a1, b1);                                                                                                       \
-        a2 = add_differences(a2, first, word);                                                                                     \
-        b2 = add_differences(b2, second, word);                                                                                    \
-        word = load(x3);                                                                                                           \
-        AFTER(word, a2, b2);                                                                                                       \
-        a3 = add_differences(a3, first, word);                                                                                     \
-        b3 = add_differences(b3, second, word);                                                                                    \
+#define DIFFER(load)                                                            \
+    do {                                                                        \
+        const group first = load_group(words), second = load_group(words + 64); \
+        words += 128;                                                           \
+        uint8x16_t word = load(x0);                                             \
+        a0 = add_differences(a0, first, word);                                  \
+        b0 = add_differences(b0, second, word);                                 \
+        word = load(x1);                                                        \
+        AFTER(word, a0, b0);                                                    \
+        a1 = add_differences(a1, first, word);                                  \
+        b1 = add_differences(b1, second, word);                                 \
+        word = load(x2);                                                        \
+        AFTER(word, a1, b1);                                                    \
+        a2 = add_differences(a2, first, word);                                  \
+        b2 = add_differences(b2, second, word);                                 \
+        word = load(x3);                                                        \
+        AFTER(word, a2, b2);                                                    \
+        a3 = add_differences(a3, first, word);                                  \
+        b3 = add_differences(b3, second, word);                                 \
     } while (0)
     EACH_RUN(k, from, to)
     {
@@ -316,10 +316,10 @@ static inline uint8x16_t bits_below(const uint16x8_t counts[2], const uint16x8_t
     return vandq_u8(vcombine_u8(low, high), vld1q_u8(bit_weights));
 }
 
-#define STORE_LANE(y, v, lane)                                                                                                     \
-    do {                                                                                                                           \
-        const uint16_t part = vgetq_lane_u16(vreinterpretq_u16_u8(v), lane);                                                       \
-        __builtin_memcpy(y, &part, sizeof part);                                                                                   \
+#define STORE_LANE(y, v, lane)                                               \
+    do {                                                                     \
+        const uint16_t part = vgetq_lane_u16(vreinterpretq_u16_u8(v), lane); \
+        __builtin_memcpy(y, &part, sizeof part);                             \
     } while (0)
 
 static inline int32x4_t less_twice(int32x4_t most, uint16x4_t counts)
@@ -341,9 +341,9 @@ static inline void store_sums(int32_t *y, int32x4_t most, const uint16x8_t count
 }
 
 /* Of the next pixel, what it sees and its outputs. */
-#define NEXT_PIXEL(i)                                                                                                              \
-    from[i] = x + c.from;                                                                                                          \
-    to[i] = b->y + c.to * b->pixel_bytes;                                                                                          \
+#define NEXT_PIXEL(i)                     \
+    from[i] = x + c.from;                 \
+    to[i] = b->y + c.to * b->pixel_bytes; \
     advance(&c, at->v, &at->r, &at->p)
 
 /* The outputs of a region in the rows of a block. */
@@ -496,24 +496,24 @@ static inline void gather(const uint8_t *x, const path *p, uint8_t *to)
  * Does `use` for each output pixel: it knows it as `pixel`, and its tables are in scratch and have `excess`. Behind them is what the pixel
  * sees; outside are zeros, which are 0 whatever the offset.
  */
-#define EACH_PIXEL(use)                                                                                                            \
-    do {                                                                                                                           \
-        const uint32_t inputs = taps_of(window) * window->channels;                                                                \
-        uint8_t *const seen = (uint8_t *)scratch + (inputs / 8 + (inputs % 8 != 0)) * 64;                                          \
-        region r = region_at(window, 0, 0);                                                                                        \
-        do {                                                                                                                       \
-            const path p = path_of(window, &r, window->channels);                                                                  \
-            cursor c = cursor_at(window, &r, &p);                                                                                  \
-            for (uint32_t i = 0; i < inputs; ++i) {                                                                                \
-                seen[i] = 0;                                                                                                       \
-            }                                                                                                                      \
-            for (uint32_t left = pixels_of(&r); left != 0; --left, advance(&c, window, &r, &p)) {                                  \
-                const size_t pixel = c.to;                                                                                         \
-                gather(x + c.from, &p, seen + p.before);                                                                           \
-                const uint32_t excess = make_tables(seen, offset, inputs, scratch);                                                \
-                use;                                                                                                               \
-            }                                                                                                                      \
-        } while (next_region(window, &r));                                                                                         \
+#define EACH_PIXEL(use)                                                                           \
+    do {                                                                                          \
+        const uint32_t inputs = taps_of(window) * window->channels;                               \
+        uint8_t *const seen = (uint8_t *)scratch + (inputs / 8 + (inputs % 8 != 0)) * 64;         \
+        region r = region_at(window, 0, 0);                                                       \
+        do {                                                                                      \
+            const path p = path_of(window, &r, window->channels);                                 \
+            cursor c = cursor_at(window, &r, &p);                                                 \
+            for (uint32_t i = 0; i < inputs; ++i) {                                               \
+                seen[i] = 0;                                                                      \
+            }                                                                                     \
+            for (uint32_t left = pixels_of(&r); left != 0; --left, advance(&c, window, &r, &p)) { \
+                const size_t pixel = c.to;                                                        \
+                gather(x + c.from, &p, seen + p.before);                                          \
+                const uint32_t excess = make_tables(seen, offset, inputs, scratch);               \
+                use;                                                                              \
+            }                                                                                     \
+        } while (next_region(window, &r));                                                        \
     } while (0)
 
 void labc_byte_conv_sums_neon(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, const labc_window *restrict window,
@@ -549,8 +549,13 @@ typedef struct {
 static inline grid grid_of(const labc_window *v, const sight *s, uint32_t each, uint32_t rows)
 {
     const size_t w_tap = rows / 32 + (rows % 32 != 0), w_row = w_tap * v->kernel_width;
-    const grid g = {s->rows.end - s->rows.first, s->columns.end - s->columns.first, (size_t)v->dilation_y * v->width * each,
-                    (size_t)v->dilation_x * each, s->rows.first * w_row + s->columns.first * w_tap, w_row, w_tap};
+    const grid g = {s->rows.end - s->rows.first,
+                    s->columns.end - s->columns.first,
+                    (size_t)v->dilation_y * v->width * each,
+                    (size_t)v->dilation_x * each,
+                    s->rows.first * w_row + s->columns.first * w_tap,
+                    w_row,
+                    w_tap};
     return g;
 }
 
@@ -603,8 +608,12 @@ typedef struct {
 static inline sign_lanes sign_lanes_of(uint32_t n, uint32_t rows, uint32_t channels)
 {
     const inputs_of_lanes from = inputs_of(n, rows - n < 32 ? rows - n : 32, rows, channels);
-    const sign_lanes lanes = {{looking_at(in_order), looking_at(in_order + 16)}, {looking_at(from.from), looking_at(from.from + 16)},
-                              from.first / 32, from.last / 32, from.first % 32, rows == channels};
+    const sign_lanes lanes = {{looking_at(in_order), looking_at(in_order + 16)},
+                              {looking_at(from.from), looking_at(from.from + 16)},
+                              from.first / 32,
+                              from.last / 32,
+                              from.first % 32,
+                              rows == channels};
     return lanes;
 }
 
@@ -786,16 +795,16 @@ void labc_sign_depthwise_threshold_neon(const uint32_t *restrict x, const uint32
  */
 typedef struct {
     looking w;
-    uint32_t shift;          /* where in a word the weights are */
-    uint32_t first, needed;  /* channels of x: the first, and how many */
-    uint8x16_t from;         /* which of those each lane takes; of no use where all are in order */
-    uint32_t direct;         /* 16 channels in order */
+    uint32_t shift;         /* where in a word the weights are */
+    uint32_t first, needed; /* channels of x: the first, and how many */
+    uint8x16_t from;        /* which of those each lane takes; of no use where all are in order */
+    uint32_t direct;        /* 16 channels in order */
     uint8x16_t offset;
 } byte_lanes;
 
 /* Adds at most 257 taps beside each other, in 16 bits, and counts weights of -1. */
-INLINED void add_byte_taps(const uint8_t *x, size_t x_tap, const uint32_t *w, size_t w_tap, uint32_t count, const byte_lanes *l,
-                           int direct, uint16x8_t sums[2])
+INLINED void add_byte_taps(const uint8_t *x, size_t x_tap, const uint32_t *w, size_t w_tap, uint32_t count, const byte_lanes *l, int direct,
+                           uint16x8_t sums[2])
 {
     for (size_t i = 0; i < count; ++i) {
         const uint8_t *at = x + i * x_tap + l->first;
@@ -872,8 +881,13 @@ void labc_byte_depthwise_sums_neon(const uint8_t *restrict x, uint32_t offset, c
         for (uint32_t n = 0; n < rows; n += 16) {
             const uint32_t some = rows - n < 16 ? rows - n : 16;
             const inputs_of_lanes from = inputs_of(n, some, rows, window->channels);
-            const byte_lanes l = {looking_at(in_order), n % 32, from.first, from.last - from.first + 1, vld1q_u8(from.from),
-                                  rows == window->channels && some == 16, vdupq_n_u8((uint8_t)offset)};
+            const byte_lanes l = {looking_at(in_order),
+                                  n % 32,
+                                  from.first,
+                                  from.last - from.first + 1,
+                                  vld1q_u8(from.from),
+                                  rows == window->channels && some == 16,
+                                  vdupq_n_u8((uint8_t)offset)};
             const uint32_t *const weights = w + g.w_first + n / 32;
             uint32_t start[16], sums[16];
             start_of(weights, &g, &l, offset, start);

@@ -74,8 +74,7 @@ static inline chunk larger_of_fields(chunk a, chunk b, chunk tops, uint32_t bits
 }
 
 /* Where the processor counts bits itself: x86, RISC-V, Power, WebAssembly, and 64-bit Arm by way of its vector registers. */
-#if defined(__POPCNT__) || defined(__riscv_zbb) || defined(_ARCH_PWR7) || defined(__wasm__) || \
-    (defined(__aarch64__) && defined(__ARM_NEON))
+#if defined(__POPCNT__) || defined(__riscv_zbb) || defined(_ARCH_PWR7) || defined(__wasm__) || (defined(__aarch64__) && defined(__ARM_NEON))
 
 /* Of 32 bits not as 64: gcc, for size, would call its library. */
 static inline uint32_t popcount(chunk v)
@@ -274,7 +273,7 @@ static inline int16_t input_at(const uint8_t *x, uint32_t offset, uint32_t input
  * live on the stack. The index is a weight, so neither branch nor address depends on x.
  */
 static inline void byte_sums(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, uint32_t inputs, uint32_t rows,
-                      int32_t *restrict y)
+                             int32_t *restrict y)
 {
     const uint32_t words = words_of(inputs);
     int16_t table[8][16];

@@ -58,8 +58,8 @@ static void count_outside(const uint32_t *restrict w, const labc_window *v, cons
 }
 
 /* How many bits of `words` words differ between the patch and each of `rows` rows. Not inlined, or the comparison in it would not be. */
-__attribute__((noinline)) static void compare_rows(const uint32_t *restrict patch, const uint32_t *restrict w, uint32_t row_words, uint32_t words, uint32_t rows,
-                         uint32_t *restrict counts)
+__attribute__((noinline)) static void compare_rows(const uint32_t *restrict patch, const uint32_t *restrict w, uint32_t row_words,
+                                                   uint32_t words, uint32_t rows, uint32_t *restrict counts)
 {
     for (uint32_t n = 0; n < rows; ++n, w += row_words) {
         counts[n] = disagreements(patch, w, words);

@@ -250,15 +250,15 @@ static inline uint32_t byte_columns(uint32_t inputs)
  * The tables of four inputs, lanes h to h + 3 of `values`: entry i is the sum of those whose bit in i is 1, made non-negative by `bias` per
  * input (offset 128 reads down to -128), so from 0 to 4 * 255 = 1020. Kept as two tables of bytes: the lower 5 bits, and the upper 5.
  */
-#define MAKE_TABLES(values, h, to)                                                                                                 \
-    do {                                                                                                                           \
-        const v128_t zero = wasm_v128_and(SPREAD(values, h), wasm_i16x8_const(0, -1, 0, -1, 0, -1, 0, -1));                        \
-        const v128_t one = wasm_v128_and(SPREAD(values, (h) + 1), wasm_i16x8_const(0, 0, -1, -1, 0, 0, -1, -1));                   \
-        const v128_t two = wasm_v128_and(SPREAD(values, (h) + 2), wasm_i16x8_const(0, 0, 0, 0, -1, -1, -1, -1));                   \
-        const v128_t low = wasm_i16x8_add(wasm_i16x8_add(bias, zero), wasm_i16x8_add(one, two));                                   \
-        const v128_t high = wasm_i16x8_add(low, SPREAD(values, (h) + 3)), low5 = wasm_i16x8_const_splat(31);                       \
-        wasm_v128_store(to, wasm_u8x16_narrow_i16x8(wasm_v128_and(low, low5), wasm_v128_and(high, low5)));                         \
-        wasm_v128_store((to) + 16, wasm_u8x16_narrow_i16x8(wasm_u16x8_shr(low, 5), wasm_u16x8_shr(high, 5)));                      \
+#define MAKE_TABLES(values, h, to)                                                                               \
+    do {                                                                                                         \
+        const v128_t zero = wasm_v128_and(SPREAD(values, h), wasm_i16x8_const(0, -1, 0, -1, 0, -1, 0, -1));      \
+        const v128_t one = wasm_v128_and(SPREAD(values, (h) + 1), wasm_i16x8_const(0, 0, -1, -1, 0, 0, -1, -1)); \
+        const v128_t two = wasm_v128_and(SPREAD(values, (h) + 2), wasm_i16x8_const(0, 0, 0, 0, -1, -1, -1, -1)); \
+        const v128_t low = wasm_i16x8_add(wasm_i16x8_add(bias, zero), wasm_i16x8_add(one, two));                 \
+        const v128_t high = wasm_i16x8_add(low, SPREAD(values, (h) + 3)), low5 = wasm_i16x8_const_splat(31);     \
+        wasm_v128_store(to, wasm_u8x16_narrow_i16x8(wasm_v128_and(low, low5), wasm_v128_and(high, low5)));       \
+        wasm_v128_store((to) + 16, wasm_u8x16_narrow_i16x8(wasm_u16x8_shr(low, 5), wasm_u16x8_shr(high, 5)));    \
     } while (0)
 
 /*
@@ -300,10 +300,9 @@ static inline entries look_up(const uint8_t *tables, const uint8_t *w)
 {
     const v128_t weights = wasm_v128_load(w);
     const v128_t first = wasm_v128_and(weights, wasm_i8x16_const_splat(15)), second = wasm_u8x16_shr(weights, 4);
-    const entries sum = {wasm_i8x16_add(wasm_i8x16_swizzle(wasm_v128_load(tables), first),
-                                        wasm_i8x16_swizzle(wasm_v128_load(tables + 32), second)),
-                         wasm_i8x16_add(wasm_i8x16_swizzle(wasm_v128_load(tables + 16), first),
-                                        wasm_i8x16_swizzle(wasm_v128_load(tables + 48), second))};
+    const entries sum = {
+        wasm_i8x16_add(wasm_i8x16_swizzle(wasm_v128_load(tables), first), wasm_i8x16_swizzle(wasm_v128_load(tables + 32), second)),
+        wasm_i8x16_add(wasm_i8x16_swizzle(wasm_v128_load(tables + 16), first), wasm_i8x16_swizzle(wasm_v128_load(tables + 48), second))};
     return sum;
 }
 
@@ -330,10 +329,10 @@ static inline entry_sums accumulate(entry_sums sums, entries some)
 /* to[0..8) += 2 * (low + 32 * high) */
 static inline void add_twice(int32_t *to, v128_t low, v128_t high)
 {
-    const v128_t first = wasm_i32x4_add(wasm_i32x4_shl(wasm_u32x4_extend_low_u16x8(low), 1),
-                                        wasm_i32x4_shl(wasm_u32x4_extend_low_u16x8(high), 6));
-    const v128_t second = wasm_i32x4_add(wasm_i32x4_shl(wasm_u32x4_extend_high_u16x8(low), 1),
-                                         wasm_i32x4_shl(wasm_u32x4_extend_high_u16x8(high), 6));
+    const v128_t first =
+        wasm_i32x4_add(wasm_i32x4_shl(wasm_u32x4_extend_low_u16x8(low), 1), wasm_i32x4_shl(wasm_u32x4_extend_low_u16x8(high), 6));
+    const v128_t second =
+        wasm_i32x4_add(wasm_i32x4_shl(wasm_u32x4_extend_high_u16x8(low), 1), wasm_i32x4_shl(wasm_u32x4_extend_high_u16x8(high), 6));
     wasm_v128_store(to, wasm_i32x4_add(wasm_v128_load(to), first));
     wasm_v128_store(to + 4, wasm_i32x4_add(wasm_v128_load(to + 4), second));
 }

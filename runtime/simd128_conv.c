@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Convolutions by WebAssembly's simd128: kernels.def says what each computes. What is not here is in scalar_conv.c. */
-#include "simd128.h"
 #include "region.h"
+#include "simd128.h"
 
 /* Copies `size` bytes, a multiple of 2. */
 static inline void copy_pairs(uint8_t *to, const uint8_t *from, size_t size)
@@ -48,7 +48,9 @@ static inline place place_of(const labc_window *v, const region *r)
                       dense ? across : 1,
                       dense ? 1 : across,
                       2 * tap,
-                      seen == 0 ? 0 : whole ? 1 : down,
+                      seen == 0 ? 0
+                      : whole   ? 1
+                                : down,
                       (whole ? down : 1) * across * tap,
                       tap * (r->sees.rows.first * v->kernel_width + r->sees.columns.first),
                       tap * v->kernel_width,
@@ -206,43 +208,43 @@ static inline void gather_bytes(const uint8_t *x, const path *p, uint8_t *to)
  * Does `use` for each output pixel: it knows it as `pixel`, and its tables are in scratch and have `excess`. Behind them is what the pixel
  * sees; outside are zeros, which are 0 whatever the offset.
  */
-#define EACH_PIXEL(use)                                                                                                            \
-    do {                                                                                                                           \
-        const uint32_t inputs = taps_of(window) * window->channels;                                                                \
-        uint8_t *const seen = (uint8_t *)scratch + byte_columns(inputs) * TABLES;                                                  \
-        region r = region_at(window, 0, 0);                                                                                        \
-        do {                                                                                                                       \
-            const path p = path_of(window, &r, window->channels);                                                                  \
-            cursor c = cursor_at(window, &r, &p);                                                                                  \
-            for (uint32_t i = 0; i < inputs; ++i) {                                                                                \
-                seen[i] = 0;                                                                                                       \
-            }                                                                                                                      \
-            for (uint32_t left = pixels_of(&r); left != 0; --left, advance(&c, window, &r, &p)) {                                  \
-                const size_t pixel = c.to;                                                                                         \
-                gather_bytes(x + c.from, &p, seen + p.before);                                                                     \
-                const uint32_t excess = make_tables(seen, offset, inputs, scratch);                                                \
-                use;                                                                                                               \
-            }                                                                                                                      \
-        } while (next_region(window, &r));                                                                                         \
+#define EACH_PIXEL(use)                                                                           \
+    do {                                                                                          \
+        const uint32_t inputs = taps_of(window) * window->channels;                               \
+        uint8_t *const seen = (uint8_t *)scratch + byte_columns(inputs) * TABLES;                 \
+        region r = region_at(window, 0, 0);                                                       \
+        do {                                                                                      \
+            const path p = path_of(window, &r, window->channels);                                 \
+            cursor c = cursor_at(window, &r, &p);                                                 \
+            for (uint32_t i = 0; i < inputs; ++i) {                                               \
+                seen[i] = 0;                                                                      \
+            }                                                                                     \
+            for (uint32_t left = pixels_of(&r); left != 0; --left, advance(&c, window, &r, &p)) { \
+                const size_t pixel = c.to;                                                        \
+                gather_bytes(x + c.from, &p, seen + p.before);                                    \
+                const uint32_t excess = make_tables(seen, offset, inputs, scratch);               \
+                use;                                                                              \
+            }                                                                                     \
+        } while (next_region(window, &r));                                                        \
     } while (0)
 
 void labc_byte_conv_sums_simd128(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, const labc_window *restrict window,
-                              uint32_t rows, int32_t *restrict y, void *restrict scratch)
+                                 uint32_t rows, int32_t *restrict y, void *restrict scratch)
 {
     EACH_PIXEL(sum_rows(scratch, excess, w, inputs, rows, y + pixel * rows));
 }
 
 void labc_byte_conv_threshold_simd128(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w,
-                                   const int32_t *restrict thresholds, const labc_window *restrict window, uint32_t rows,
-                                   uint32_t *restrict y, void *restrict scratch)
+                                      const int32_t *restrict thresholds, const labc_window *restrict window, uint32_t rows,
+                                      uint32_t *restrict y, void *restrict scratch)
 {
     const uint32_t words = rows / 32 + (rows % 32 != 0);
     EACH_PIXEL(threshold_rows(scratch, excess, w, thresholds, inputs, rows, y + pixel * words));
 }
 
 void labc_byte_conv_requantize_simd128(const uint8_t *restrict x, uint32_t offset, const uint32_t *restrict w, const int32_t *restrict m,
-                                    const int64_t *restrict b, uint32_t shift, const labc_window *restrict window, uint32_t rows,
-                                    uint8_t *restrict y, void *restrict scratch)
+                                       const int64_t *restrict b, uint32_t shift, const labc_window *restrict window, uint32_t rows,
+                                       uint8_t *restrict y, void *restrict scratch)
 {
     EACH_PIXEL(requantize_rows(scratch, excess, w, m, b, shift, inputs, rows, y + pixel * rows));
 }

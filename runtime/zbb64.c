@@ -3,7 +3,8 @@
 #include "zbb_byte.h"
 #include "zbb_dense.h"
 
-void labc_sign_matvec_sums_zbb64(const uint32_t *restrict x, const uint32_t *restrict w, uint32_t inputs, uint32_t rows, int32_t *restrict y)
+void labc_sign_matvec_sums_zbb64(const uint32_t *restrict x, const uint32_t *restrict w, uint32_t inputs, uint32_t rows,
+                                 int32_t *restrict y)
 {
     matvec_sums(x, w, inputs, rows, y);
 }

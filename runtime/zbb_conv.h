@@ -13,12 +13,12 @@ enum { GROUP = 8 };
 
 /* How the pixels of a region see x, and where in the weights their taps inside are. */
 typedef struct {
-    path steps;                        /* through x, in words */
-    uint32_t pieces;                   /* of a kernel row, each of whole chunks, but for the end of a last one */
+    path steps;      /* through x, in words */
+    uint32_t pieces; /* of a kernel row, each of whole chunks, but for the end of a last one */
     size_t piece_words, piece_step;
-    uint32_t lines;                    /* runs of chunks that lie together in the patch and in a row of weights */
-    size_t length, gap, first;         /* chunks of a run, between two, and before the first */
-    uint32_t inside, missing;          /* products */
+    uint32_t lines;            /* runs of chunks that lie together in the patch and in a row of weights */
+    size_t length, gap, first; /* chunks of a run, between two, and before the first */
+    uint32_t inside, missing;  /* products */
 } view;
 
 NOT_INLINE void look(view *v, const labc_window *window, const region *r)
@@ -76,6 +76,8 @@ INLINE uint32_t gather_two(const view *v, const labc_window *window, const regio
     return left;
 }
 
+/* Macros that are whole statements, one per line; clang-format, which sees no semicolon, would join them. */
+/* clang-format off */
 /* a##r and b##r, less the bits in which row r and either pixel differ. The next chunk of a row is `step` on. */
 #define SUBTRACT(rows)                                                     \
     const chunk *at = patch, *w = weights;                                 \
@@ -146,6 +148,7 @@ THRESHOLD(1)
     }
 SUMS(8)
 SUMS(1)
+/* clang-format on */
 
 INLINE void conv_threshold(const uint32_t *restrict x, const uint32_t *restrict weights, const int32_t *restrict limits,
                            const labc_window *restrict window, uint32_t rows, uint32_t *restrict y, void *restrict scratch)

@@ -10,6 +10,8 @@
 
 enum { BLOCK = 16 };
 
+/* Macros that are whole statements, one per line; clang-format, which sees no semicolon, would join them. */
+/* clang-format off */
 /* left##r, less the bits in which row r and x differ. The next chunk of a row is `step` on. */
 #define SUBTRACT(rows, TAKE)            \
     do {                                \
@@ -46,22 +48,24 @@ enum { BLOCK = 16 };
     EACH_##rows(NOTHING)    \
     SUBTRACT(rows, TAKE)    \
     EACH_##rows(SUM)
+/* clang-format on */
 
 /* `count` rows, of whole blocks; a word of y has the signs of two. */
-#define THRESHOLD_BLOCKS(name, TAKE)                                                                                                          \
-    NOT_INLINE void name(const uint32_t *x, const uint32_t *end, const chunk *w, const int32_t *limits, uint32_t count, uint32_t *restrict y) \
-    {                                                                                                                                         \
-        const size_t step = BLOCK;                                                                                                            \
-        uint32_t low = 0;                                                                                                                     \
-        for (uint32_t n = 0; n < count; n += BLOCK, limits += BLOCK) {                                                                        \
-            THRESHOLD(16, TAKE)                                                                                                               \
-            low |= signs << n % 32;                                                                                                           \
-            *y = low;                                                                                                                         \
-            if (n % 32 != 0) {                                                                                                                \
-                low = 0;                                                                                                                      \
-                ++y;                                                                                                                          \
-            }                                                                                                                                 \
-        }                                                                                                                                     \
+#define THRESHOLD_BLOCKS(name, TAKE)                                                                                    \
+    NOT_INLINE void name(const uint32_t *x, const uint32_t *end, const chunk *w, const int32_t *limits, uint32_t count, \
+                         uint32_t *restrict y)                                                                          \
+    {                                                                                                                   \
+        const size_t step = BLOCK;                                                                                      \
+        uint32_t low = 0;                                                                                               \
+        for (uint32_t n = 0; n < count; n += BLOCK, limits += BLOCK) {                                                  \
+            THRESHOLD(16, TAKE)                                                                                         \
+            low |= signs << n % 32;                                                                                     \
+            *y = low;                                                                                                   \
+            if (n % 32 != 0) {                                                                                          \
+                low = 0;                                                                                                \
+                ++y;                                                                                                    \
+            }                                                                                                           \
+        }                                                                                                               \
     }
 #define SUM_BLOCKS(name, TAKE)                                                                                                         \
     NOT_INLINE void name(const uint32_t *x, const uint32_t *end, const chunk *w, uint32_t inputs, uint32_t count, int32_t *restrict y) \
@@ -79,7 +83,8 @@ THRESHOLD_BLOCKS(threshold_any, take_any)
 SUM_BLOCKS(sum_whole, take_whole)
 SUM_BLOCKS(sum_any, take_any)
 
-INLINE void threshold_blocks(const uint32_t *x, const uint32_t *end, const chunk *w, const int32_t *limits, uint32_t count, uint32_t *restrict y)
+INLINE void threshold_blocks(const uint32_t *x, const uint32_t *end, const chunk *w, const int32_t *limits, uint32_t count,
+                             uint32_t *restrict y)
 {
     if (is_whole(x, end)) {
         threshold_whole(x, end, w, limits, count, y);

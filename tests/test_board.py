@@ -64,7 +64,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("flash", "flahs", "key 'flahs': not known; did you mean 'flash'"),
+        ("flash", "flahs", "key 'flahs': not known; did you mean 'flash'"),  # codespell:ignore flahs
         ('datasheet = "Its maker, its data sheet"\n', "", "key 'datasheet': missing"),
         ('title = "A board"', "title = 3", "key 'title': is not a text"),
         ('"arm"', '"armm"', "target 'armm': not known; did you mean 'arm'"),

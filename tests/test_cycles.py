@@ -331,7 +331,7 @@ load_multiple = 1
         ("source", "sauce", "key 'sauce': not known; did you mean 'source'"),
         ('source = "A manual"\n', "", "key 'source': is not a text"),
         ('"thumb"', '"avr"', "key 'instructions': 'avr' is not what cortex-m4 executes; say one of thumb, riscv, avr"),
-        ("load =", "laod =", "key 'cycles.laod': not a class; did you mean 'load'"),
+        ("load =", "laod =", "key 'cycles.laod': not a class; did you mean 'load'"),  # codespell:ignore laod
         ("alu = 1", "other = 1", "key 'cycles.other': not a class"),
         ("alu = 1", "alu = true", "key 'cycles.alu': True is neither a number"),
         ("alu = 1", "alu = -1", "key 'cycles.alu': -1 is neither a number"),

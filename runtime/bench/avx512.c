@@ -11,15 +11,15 @@ uint64_t labc_ceiling_sign_avx512(uint32_t steps)
     for (uint32_t g = 0; g < 4; ++g) {
         ones[g] = twos[g] = _mm512_setzero_si512();
     }
-#define STEP(g)                                                                                          \
-    {                                                                                                    \
-        LABC_HIDE_VECTOR(w);                                                                             \
-        const __m512i t = _mm512_ternarylogic_epi32(ones[g], x, w, 0x96);                                \
-        const __m512i s = _mm512_ternarylogic_epi32(t, w, x, 0x96);                                      \
-        LABC_HIDE_VECTOR(x);                                                                             \
-        const __m512i carry = _mm512_ternarylogic_epi32(t, s, ones[g], 0x3a);                            \
-        twos[g] = _mm512_add_epi32(twos[g], _mm512_popcnt_epi32(carry));                                 \
-        ones[g] = s;                                                                                     \
+#define STEP(g)                                                               \
+    {                                                                         \
+        LABC_HIDE_VECTOR(w);                                                  \
+        const __m512i t = _mm512_ternarylogic_epi32(ones[g], x, w, 0x96);     \
+        const __m512i s = _mm512_ternarylogic_epi32(t, w, x, 0x96);           \
+        LABC_HIDE_VECTOR(x);                                                  \
+        const __m512i carry = _mm512_ternarylogic_epi32(t, s, ones[g], 0x3a); \
+        twos[g] = _mm512_add_epi32(twos[g], _mm512_popcnt_epi32(carry));      \
+        ones[g] = s;                                                          \
     }
     for (uint32_t i = 0; i < steps; ++i) {
         STEP(0)
@@ -46,10 +46,10 @@ uint64_t labc_ceiling_plain_avx512(uint32_t steps)
     for (uint32_t g = 0; g < 8; ++g) {
         counts[g] = _mm512_setzero_si512();
     }
-#define STEP(g)                                                                                 \
-    {                                                                                           \
-        LABC_HIDE_VECTOR(w);                                                                    \
-        counts[g] = _mm512_add_epi32(counts[g], _mm512_popcnt_epi32(_mm512_xor_si512(x, w)));   \
+#define STEP(g)                                                                               \
+    {                                                                                         \
+        LABC_HIDE_VECTOR(w);                                                                  \
+        counts[g] = _mm512_add_epi32(counts[g], _mm512_popcnt_epi32(_mm512_xor_si512(x, w))); \
     }
     for (uint32_t i = 0; i < steps; ++i) {
         STEP(0)

@@ -19,29 +19,29 @@ uint64_t labc_ceiling_sign_avx512bw(uint32_t steps)
     for (uint32_t g = 0; g < 4; ++g) {
         ones[g] = twos[g] = fours[g] = eights[g] = _mm512_setzero_si512();
     }
-#define DIFFERENCES(g, carry)                                                                            \
-    {                                                                                                    \
-        LABC_HIDE_VECTOR(w);                                                                             \
-        const __m512i t = _mm512_ternarylogic_epi32(ones[g], x, w, 0x96);                                \
-        const __m512i s = _mm512_ternarylogic_epi32(t, w, x, 0x96);                                      \
-        LABC_HIDE_VECTOR(x);                                                                             \
-        carry = _mm512_ternarylogic_epi32(t, s, ones[g], 0x3a);                                          \
-        ones[g] = s;                                                                                     \
+#define DIFFERENCES(g, carry)                                             \
+    {                                                                     \
+        LABC_HIDE_VECTOR(w);                                              \
+        const __m512i t = _mm512_ternarylogic_epi32(ones[g], x, w, 0x96); \
+        const __m512i s = _mm512_ternarylogic_epi32(t, w, x, 0x96);       \
+        LABC_HIDE_VECTOR(x);                                              \
+        carry = _mm512_ternarylogic_epi32(t, s, ones[g], 0x3a);           \
+        ones[g] = s;                                                      \
     }
-#define ADD(sum, b, c, carry)                                                                            \
-    carry = _mm512_ternarylogic_epi32(sum, b, c, 0xe8);                                                  \
+#define ADD(sum, b, c, carry)                           \
+    carry = _mm512_ternarylogic_epi32(sum, b, c, 0xe8); \
     sum = _mm512_ternarylogic_epi32(sum, b, c, 0x96);
-#define STEP(g)                                                                                          \
-    {                                                                                                    \
-        __m512i a, b, c, d, e;                                                                           \
-        DIFFERENCES(g, a)                                                                                \
-        DIFFERENCES(g, b)                                                                                \
-        ADD(twos[g], a, b, c)                                                                            \
-        DIFFERENCES(g, a)                                                                                \
-        DIFFERENCES(g, b)                                                                                \
-        ADD(twos[g], a, b, d)                                                                            \
-        ADD(fours[g], c, d, e)                                                                           \
-        eights[g] = _mm512_add_epi8(eights[g], popcounts_of_bytes(e, table, low));                       \
+#define STEP(g)                                                                    \
+    {                                                                              \
+        __m512i a, b, c, d, e;                                                     \
+        DIFFERENCES(g, a)                                                          \
+        DIFFERENCES(g, b)                                                          \
+        ADD(twos[g], a, b, c)                                                      \
+        DIFFERENCES(g, a)                                                          \
+        DIFFERENCES(g, b)                                                          \
+        ADD(twos[g], a, b, d)                                                      \
+        ADD(fours[g], c, d, e)                                                     \
+        eights[g] = _mm512_add_epi8(eights[g], popcounts_of_bytes(e, table, low)); \
     }
     for (uint32_t i = 0; i < steps; ++i) {
         STEP(0)

@@ -21,9 +21,9 @@ static inline uint64_t popcount(uint64_t v)
 }
 
 /* x ^ w, every time anew: the compiler cannot know that neither has changed. */
-#define DIFFERENCE(d)          \
-    uint64_t d = x;            \
-    LABC_HIDE(d);              \
+#define DIFFERENCE(d) \
+    uint64_t d = x;   \
+    LABC_HIDE(d);     \
     d ^= w;
 
 uint64_t labc_ceiling_sign_scalar(uint32_t steps)

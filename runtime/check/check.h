@@ -113,10 +113,10 @@ typedef struct {
     uint32_t inputs, rows, fill, seed, number;
     uint32_t place; /* number % inputs: where a walking bit is */
     uint32_t round; /* the same for all fills of the same sizes */
-    uint32_t snug; /* 1: inputs end where their block ends; 0: inputs lie at the promised alignment and no better */
+    uint32_t snug;  /* 1: inputs end where their block ends; 0: inputs lie at the promised alignment and no better */
     uint32_t weights;
     const labc_window *window; /* 0 for ops without */
-    uint32_t pixels; /* of an image without a window, whose channels are `rows` */
+    uint32_t pixels;           /* of an image without a window, whose channels are `rows` */
 } labc_check_case;
 
 /*
@@ -231,10 +231,12 @@ uint32_t labc_check_pixel_cases(const labc_check_row *row, uint32_t seed, uint32
  * The e-th number of an input, of this channel, in low..high. random: any.   agree, differ: either end, and where there are weights
  * the one on the side of labc_check_x of the channel.   walk: one end at `place`, among zeros.   least, most: an end.
  */
-int32_t labc_check_number(const labc_check_case *c, uint32_t stream, uint32_t e, uint32_t channel, uint32_t place, int32_t low, int32_t high);
+int32_t labc_check_number(const labc_check_case *c, uint32_t stream, uint32_t e, uint32_t channel, uint32_t place, int32_t low,
+                          int32_t high);
 
 /* An input of such numbers, and an output; a number of one as kernels see it (bytes are 0..255), and how many elements of C hold one. */
-void *labc_check_image(const labc_check_case *c, uint32_t stream, uint32_t bits, uint32_t channels, uint32_t pixels, int32_t low, int32_t high);
+void *labc_check_image(const labc_check_case *c, uint32_t stream, uint32_t bits, uint32_t channels, uint32_t pixels, int32_t low,
+                       int32_t high);
 void *labc_check_output_image(const labc_check_case *c, uint32_t bits, uint32_t channels, uint32_t pixels);
 int32_t labc_check_element(const void *image, uint32_t bits, uint32_t channels, uint32_t pixel, uint32_t channel);
 uint32_t labc_check_image_bytes(uint32_t bits, uint32_t channels, uint32_t pixels);
@@ -278,7 +280,8 @@ void labc_check_put_words(const char *const *words);
 
 /* ---- one checker per op: labc_check_<op>(row, kernel, seed, &cases), the first finding or 0 ---- */
 
-#define LABC_OP(op, family, parameters) uint32_t labc_check_##op(const labc_check_row *row, labc_##op##_fn *kernel, uint32_t seed, uint32_t *cases);
+#define LABC_OP(op, family, parameters) \
+    uint32_t labc_check_##op(const labc_check_row *row, labc_##op##_fn *kernel, uint32_t seed, uint32_t *cases);
 #include "../kernels.def"
 
 #endif

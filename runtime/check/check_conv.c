@@ -165,7 +165,8 @@ static void prepare_limits(const labc_check_case *c, conv *a)
     for (uint32_t n = 0; n < c->rows; ++n) {
         const int32_t twice = twice_of(c, a, pixel_for(c, n), n);
         const uint32_t any = labc_check_random(c->seed + c->number, STREAM_LIMITS, n);
-        const int32_t kinds[6] = {twice - 1, twice, twice < most ? twice + 1 : most, -1, most, (int32_t)(any / 8 % (uint32_t)(most + 2)) - 1};
+        const int32_t kinds[6] = {twice - 1, twice, twice < most ? twice + 1 : most,
+                                  -1,        most,  (int32_t)(any / 8 % (uint32_t)(most + 2)) - 1};
         limits[n] = kinds[(n + c->number) % 6];
     }
     a->limits = limits;

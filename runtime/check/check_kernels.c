@@ -3,14 +3,14 @@
 #include "check.h"
 
 /* The scratch formula of each row, as a function. */
-#define LABC_KERNEL(op, isa, word_bits, lanes, groups, alignment, scratch) \
+#define LABC_KERNEL(op, isa, word_bits, lanes, groups, alignment, scratch)                                    \
     static uint32_t scratch_of_##op##_##isa(uint32_t inputs, uint32_t rows, uint32_t channels, uint32_t taps) \
-    {                                                                      \
-        (void)inputs;                                                      \
-        (void)rows;                                                        \
-        (void)channels;                                                    \
-        (void)taps;                                                        \
-        return scratch;                                                    \
+    {                                                                                                         \
+        (void)inputs;                                                                                         \
+        (void)rows;                                                                                           \
+        (void)channels;                                                                                       \
+        (void)taps;                                                                                           \
+        return scratch;                                                                                       \
     }
 #include "../kernels.def"
 

@@ -24,7 +24,7 @@ typedef struct {
         labc_sign_pad_fn *sign_pad;
         labc_byte_interleave_fn *byte_interleave;
     } kernel;
-    const void *x, *other; /* `other`: a second image */
+    const void *x, *other;             /* `other`: a second image */
     const void *given_x, *given_other; /* what the kernel is given for them, where y may be an input */
     uint32_t x_bits, offset, channels, others, first, pixels, plus, shift;
     int32_t low, high;
@@ -525,8 +525,9 @@ static uint32_t one_sign_pad(const labc_check_case *c, void *context)
     point *a = context;
     const labc_window *v = c->window;
     const uint32_t any = labc_check_random(c->seed + c->number, STREAM_SIZES, 0);
-    const labc_window whole = {v->height, v->width, v->channels, v->top + v->height + any % 3, v->left + v->width + any / 4 % 3, 1, 1, 1, 1,
-                               1, 1, v->top, v->left};
+    const labc_window whole = {
+        v->height, v->width, v->channels, v->top + v->height + any % 3, v->left + v->width + any / 4 % 3, 1, 1, 1, 1, 1,
+        1,         v->top,   v->left};
     labc_check_case padded = *c;
     padded.window = &whole;
     a->x_bits = 1;

@@ -271,7 +271,7 @@ static void requantize_unclamped(const uint8_t *x, uint32_t offset, const uint32
 }
 
 static void requantize_one_more(const uint8_t *x, uint32_t offset, const uint32_t *w, const int32_t *m, const int64_t *b, uint32_t shift,
-                                          uint32_t inputs, uint32_t rows, uint8_t *y, void *scratch)
+                                uint32_t inputs, uint32_t rows, uint8_t *y, void *scratch)
 {
     (void)scratch;
     for (uint32_t n = 0; n < rows; ++n) {
@@ -352,72 +352,72 @@ static uint32_t no_scratch(uint32_t inputs, uint32_t rows, uint32_t channels, ui
 #define LARGE (3 * LABC_CHECK_MOST_INPUTS / 8 + 1024) /* three rows of the most inputs, and guards */
 
 /* FAULT(op, kernel, what the check must find, layout, bytes a block must have for that) */
-#define FAULTS                                                                    \
-    FAULT(sign_matvec_sums, sums, NOTHING, ROWS, SMALL)                           \
-    FAULT(sign_matvec_sums, sums_wrong_tail, VALUE, ROWS, SMALL)                  \
-    FAULT(sign_matvec_sums, sums_unwritten, VALUE, ROWS, SMALL)                   \
-    FAULT(sign_matvec_sums, sums_better_alignment, VALUE, ROWS, SMALL)            \
-    FAULT(sign_matvec_sums, sums_dense_rows, VALUE, ROWS, SMALL)                  \
-    FAULT(sign_matvec_sums, sums_8_bit, VALUE, ROWS, SMALL)                       \
-    FAULT(sign_matvec_sums, sums_16_bit, VALUE, ROWS, LARGE)                      \
-    FAULT(sign_matvec_sums, sums_late_flush, VALUE, ROWS, SMALL)                  \
-    FAULT(sign_matvec_sums, blocked, NOTHING, BLOCKS, SMALL)                      \
-    FAULT(sign_matvec_sums, blocked_full_groups, VALUE, BLOCKS, SMALL)            \
-    FAULT(sign_matvec_sums, sums_write_past_end, WROTE_PAST, ROWS, SMALL)         \
-    FAULT(sign_matvec_sums, sums_write_before_start, WROTE_BEFORE, ROWS, SMALL)   \
-    FAULT(sign_matvec_sums, sums_changed_input, CHANGED_INPUT, ROWS, SMALL)       \
-    FAULT(sign_matvec_sums, sums_read_past_end, STOPPED, ROWS, SMALL)             \
-    FAULT(sign_matvec_sums, sums_read_past_x, STOPPED, ROWS, SMALL)               \
-    FAULT(sign_matvec_sums, sums_illegal, UNKNOWN_INSTRUCTION, ROWS, SMALL)       \
-    FAULTS_OF_THE_MACHINE                                                         \
-    FAULT(sign_matvec_threshold, threshold_strict, VALUE, ROWS, SMALL)            \
-    FAULT(sign_matvec_threshold, threshold_dirty_tail, UNUSED_BITS, ROWS, SMALL)  \
-    FAULT(sign_matvec_threshold, threshold_word_more, WROTE_PAST, ROWS, SMALL)    \
-    FAULT(byte_matvec_sums, byte_sums_unsigned, VALUE, ROWS, SMALL)               \
-    FAULT(byte_matvec_sums, byte_sums_16_bit, VALUE, ROWS, SMALL)                 \
-    FAULT(byte_matvec_sums, byte_sums_late_flush, VALUE, ROWS, SMALL)             \
-    FAULT(byte_matvec_sums, byte_sums_added, VALUE, ROWS, SMALL)                  \
-    FAULT(byte_matvec_sums, byte_sums_past_scratch, WROTE_PAST, ROWS, SMALL)      \
-    FAULT(byte_matvec_threshold, byte_threshold_above, VALUE, ROWS, SMALL)        \
-    FAULT(byte_matvec_requantize, requantize_unclamped, VALUE, ROWS, SMALL)       \
-    FAULT(byte_matvec_requantize, requantize_one_more, VALUE, ROWS, SMALL)        \
-    FAULT(affine, affine_fused, VALUE, ROWS, SMALL)                               \
-    FAULT(affine_argmax, argmax_last, VALUE, ROWS, SMALL)                         \
-    FAULT(sign_conv_sums, conv, NOTHING, ROWS, SMALL)                             \
-    FAULT(sign_conv_sums, conv_border_counted, VALUE, ROWS, SMALL)                \
-    FAULT(sign_conv_sums, conv_stride_as_dilation, VALUE, ROWS, SMALL)            \
-    FAULT(sign_conv_sums, conv_wrong_tail, VALUE, ROWS, SMALL)                    \
-    FAULT(sign_conv_sums, conv_dense_taps, VALUE, ROWS, SMALL)                    \
-    FAULT(sign_conv_sums, conv_swapped_axes, VALUE, ROWS, SMALL)                  \
-    FAULT(sign_conv_sums, conv_write_past_end, WROTE_PAST, ROWS, SMALL)           \
-    FAULT(sign_conv_sums, conv_changed_window, CHANGED_INPUT, ROWS, SMALL)        \
-    FAULT(sign_conv_sums, conv_read_past_x, STOPPED, ROWS, SMALL)                 \
-    FAULT(sign_conv_threshold, conv_threshold_no_border, VALUE, ROWS, SMALL)      \
+#define FAULTS                                                                      \
+    FAULT(sign_matvec_sums, sums, NOTHING, ROWS, SMALL)                             \
+    FAULT(sign_matvec_sums, sums_wrong_tail, VALUE, ROWS, SMALL)                    \
+    FAULT(sign_matvec_sums, sums_unwritten, VALUE, ROWS, SMALL)                     \
+    FAULT(sign_matvec_sums, sums_better_alignment, VALUE, ROWS, SMALL)              \
+    FAULT(sign_matvec_sums, sums_dense_rows, VALUE, ROWS, SMALL)                    \
+    FAULT(sign_matvec_sums, sums_8_bit, VALUE, ROWS, SMALL)                         \
+    FAULT(sign_matvec_sums, sums_16_bit, VALUE, ROWS, LARGE)                        \
+    FAULT(sign_matvec_sums, sums_late_flush, VALUE, ROWS, SMALL)                    \
+    FAULT(sign_matvec_sums, blocked, NOTHING, BLOCKS, SMALL)                        \
+    FAULT(sign_matvec_sums, blocked_full_groups, VALUE, BLOCKS, SMALL)              \
+    FAULT(sign_matvec_sums, sums_write_past_end, WROTE_PAST, ROWS, SMALL)           \
+    FAULT(sign_matvec_sums, sums_write_before_start, WROTE_BEFORE, ROWS, SMALL)     \
+    FAULT(sign_matvec_sums, sums_changed_input, CHANGED_INPUT, ROWS, SMALL)         \
+    FAULT(sign_matvec_sums, sums_read_past_end, STOPPED, ROWS, SMALL)               \
+    FAULT(sign_matvec_sums, sums_read_past_x, STOPPED, ROWS, SMALL)                 \
+    FAULT(sign_matvec_sums, sums_illegal, UNKNOWN_INSTRUCTION, ROWS, SMALL)         \
+    FAULTS_OF_THE_MACHINE                                                           \
+    FAULT(sign_matvec_threshold, threshold_strict, VALUE, ROWS, SMALL)              \
+    FAULT(sign_matvec_threshold, threshold_dirty_tail, UNUSED_BITS, ROWS, SMALL)    \
+    FAULT(sign_matvec_threshold, threshold_word_more, WROTE_PAST, ROWS, SMALL)      \
+    FAULT(byte_matvec_sums, byte_sums_unsigned, VALUE, ROWS, SMALL)                 \
+    FAULT(byte_matvec_sums, byte_sums_16_bit, VALUE, ROWS, SMALL)                   \
+    FAULT(byte_matvec_sums, byte_sums_late_flush, VALUE, ROWS, SMALL)               \
+    FAULT(byte_matvec_sums, byte_sums_added, VALUE, ROWS, SMALL)                    \
+    FAULT(byte_matvec_sums, byte_sums_past_scratch, WROTE_PAST, ROWS, SMALL)        \
+    FAULT(byte_matvec_threshold, byte_threshold_above, VALUE, ROWS, SMALL)          \
+    FAULT(byte_matvec_requantize, requantize_unclamped, VALUE, ROWS, SMALL)         \
+    FAULT(byte_matvec_requantize, requantize_one_more, VALUE, ROWS, SMALL)          \
+    FAULT(affine, affine_fused, VALUE, ROWS, SMALL)                                 \
+    FAULT(affine_argmax, argmax_last, VALUE, ROWS, SMALL)                           \
+    FAULT(sign_conv_sums, conv, NOTHING, ROWS, SMALL)                               \
+    FAULT(sign_conv_sums, conv_border_counted, VALUE, ROWS, SMALL)                  \
+    FAULT(sign_conv_sums, conv_stride_as_dilation, VALUE, ROWS, SMALL)              \
+    FAULT(sign_conv_sums, conv_wrong_tail, VALUE, ROWS, SMALL)                      \
+    FAULT(sign_conv_sums, conv_dense_taps, VALUE, ROWS, SMALL)                      \
+    FAULT(sign_conv_sums, conv_swapped_axes, VALUE, ROWS, SMALL)                    \
+    FAULT(sign_conv_sums, conv_write_past_end, WROTE_PAST, ROWS, SMALL)             \
+    FAULT(sign_conv_sums, conv_changed_window, CHANGED_INPUT, ROWS, SMALL)          \
+    FAULT(sign_conv_sums, conv_read_past_x, STOPPED, ROWS, SMALL)                   \
+    FAULT(sign_conv_threshold, conv_threshold_no_border, VALUE, ROWS, SMALL)        \
     FAULT(sign_conv_threshold, conv_threshold_dirty_tail, UNUSED_BITS, ROWS, SMALL) \
-    FAULT(byte_conv_sums, byte_conv, NOTHING, ROWS, SMALL)                        \
-    FAULT(byte_conv_sums, byte_conv_border_is_offset, VALUE, ROWS, SMALL)         \
-    FAULT(byte_conv_sums, byte_conv_filled_taps, VALUE, ROWS, SMALL)              \
-    FAULT(byte_conv_sums, byte_conv_16_bit, VALUE, ROWS, SMALL)                   \
-    FAULT(byte_conv_requantize, byte_conv_unclamped, VALUE, ROWS, SMALL)          \
-    FAULT(sign_depthwise_sums, depthwise_modulo, VALUE, ROWS, SMALL)              \
-    FAULT(sign_depthwise_threshold, depthwise_3_bit, VALUE, ROWS, SMALL)          \
-    FAULT(sign_max_pool, pool_without_flips, VALUE, ROWS, SMALL)                  \
-    FAULT(sign_max_pool, pool_border_is_minus, VALUE, ROWS, SMALL)                \
-    FAULT(byte_max_pool, byte_pool_unsigned, VALUE, ROWS, SMALL)                  \
-    FAULT(word_max_pool, word_pool_from_zero, VALUE, ROWS, SMALL)                 \
-    FAULT(sum_add_pool, add_pool_16_bit, VALUE, ROWS, SMALL)                      \
-    FAULT(sum_threshold, threshold_flip_all, VALUE, ROWS, SMALL)                  \
-    FAULT(sum_threshold, threshold_ones_behind, UNUSED_BITS, ROWS, SMALL)         \
-    FAULT(sum_requantize_word, word_toward_zero, VALUE, ROWS, SMALL)              \
-    FAULT(word_add, add_unsaturated, VALUE, ROWS, SMALL)                          \
-    FAULT(word_add, add_in_fours, WROTE_PAST, ROWS, SMALL)                        \
-    FAULT(word_add, add_aligned_pairs, VALUE, ROWS, SMALL)                        \
-    FAULT(word_add, add_not_in_place, VALUE, ROWS, SMALL)                         \
-    FAULT(word_prelu, prelu_toward_zero, VALUE, ROWS, SMALL)                      \
-    FAULT(word_prelu, prelu_most, VALUE, ROWS, SMALL)                             \
-    FAULT(sign_join, join_by_words, VALUE, ROWS, SMALL)                           \
-    FAULT(sign_slice, slice_reads_ahead, STOPPED, ROWS, SMALL)                    \
-    FAULT(byte_slice, slice_all_of_a_pixel, WROTE_PAST, ROWS, SMALL)              \
+    FAULT(byte_conv_sums, byte_conv, NOTHING, ROWS, SMALL)                          \
+    FAULT(byte_conv_sums, byte_conv_border_is_offset, VALUE, ROWS, SMALL)           \
+    FAULT(byte_conv_sums, byte_conv_filled_taps, VALUE, ROWS, SMALL)                \
+    FAULT(byte_conv_sums, byte_conv_16_bit, VALUE, ROWS, SMALL)                     \
+    FAULT(byte_conv_requantize, byte_conv_unclamped, VALUE, ROWS, SMALL)            \
+    FAULT(sign_depthwise_sums, depthwise_modulo, VALUE, ROWS, SMALL)                \
+    FAULT(sign_depthwise_threshold, depthwise_3_bit, VALUE, ROWS, SMALL)            \
+    FAULT(sign_max_pool, pool_without_flips, VALUE, ROWS, SMALL)                    \
+    FAULT(sign_max_pool, pool_border_is_minus, VALUE, ROWS, SMALL)                  \
+    FAULT(byte_max_pool, byte_pool_unsigned, VALUE, ROWS, SMALL)                    \
+    FAULT(word_max_pool, word_pool_from_zero, VALUE, ROWS, SMALL)                   \
+    FAULT(sum_add_pool, add_pool_16_bit, VALUE, ROWS, SMALL)                        \
+    FAULT(sum_threshold, threshold_flip_all, VALUE, ROWS, SMALL)                    \
+    FAULT(sum_threshold, threshold_ones_behind, UNUSED_BITS, ROWS, SMALL)           \
+    FAULT(sum_requantize_word, word_toward_zero, VALUE, ROWS, SMALL)                \
+    FAULT(word_add, add_unsaturated, VALUE, ROWS, SMALL)                            \
+    FAULT(word_add, add_in_fours, WROTE_PAST, ROWS, SMALL)                          \
+    FAULT(word_add, add_aligned_pairs, VALUE, ROWS, SMALL)                          \
+    FAULT(word_add, add_not_in_place, VALUE, ROWS, SMALL)                           \
+    FAULT(word_prelu, prelu_toward_zero, VALUE, ROWS, SMALL)                        \
+    FAULT(word_prelu, prelu_most, VALUE, ROWS, SMALL)                               \
+    FAULT(sign_join, join_by_words, VALUE, ROWS, SMALL)                             \
+    FAULT(sign_slice, slice_reads_ahead, STOPPED, ROWS, SMALL)                      \
+    FAULT(byte_slice, slice_all_of_a_pixel, WROTE_PAST, ROWS, SMALL)                \
     FAULT(sign_pad, pad_dirty_tail, UNUSED_BITS, ROWS, SMALL)
 
 #define FAULT(op, kernel, finding, layout, bytes) +1
@@ -467,15 +467,15 @@ uint32_t labc_check_fault(uint32_t seed, uint32_t number)
 {
     const uint32_t wanted = LABC_CHECK_ONLY(number);
     uint32_t at = 0, cases = 0;
-#define FAULT(op, kernel, finding, layout, bytes)                                                             \
-    if (++at == wanted) {                                                                                     \
-        static const labc_check_row row = {#op, #kernel, layout, 1, no_scratch, 1};                           \
-        if (stops(LABC_CHECK_##finding) && !labc_check_has_fence()) {                                         \
-            return not_run_here(#op, #kernel, number, "no unreadable page, nor a handler");                   \
-        }                                                                                                     \
-        if (labc_check_block_bytes < bytes) {                                                                 \
-            return not_run_here(#op, #kernel, number, "the blocks are too small for as many inputs");         \
-        }                                                                                                     \
+#define FAULT(op, kernel, finding, layout, bytes)                                                               \
+    if (++at == wanted) {                                                                                       \
+        static const labc_check_row row = {#op, #kernel, layout, 1, no_scratch, 1};                             \
+        if (stops(LABC_CHECK_##finding) && !labc_check_has_fence()) {                                           \
+            return not_run_here(#op, #kernel, number, "no unreadable page, nor a handler");                     \
+        }                                                                                                       \
+        if (labc_check_block_bytes < bytes) {                                                                   \
+            return not_run_here(#op, #kernel, number, "the blocks are too small for as many inputs");           \
+        }                                                                                                       \
         return report(#op, #kernel, number, labc_check_##op(&row, kernel, seed, &cases), LABC_CHECK_##finding); \
     }
     FAULTS

@@ -25,13 +25,14 @@ static int32_t conv_sum(const uint32_t *x, const uint32_t *w, const labc_window 
     const uint32_t channels = f.whole_words ? v->channels / 32 * 32 : v->channels;
     int32_t sum = 0;
     for (uint32_t t = 0; t < taps; ++t) {
-        const uint32_t a = f.swapped ? t % v->kernel_height : t / v->kernel_width, b = f.swapped ? t / v->kernel_height : t % v->kernel_width;
+        const uint32_t a = f.swapped ? t % v->kernel_height : t / v->kernel_width,
+                       b = f.swapped ? t / v->kernel_height : t % v->kernel_width;
         const uint32_t row = pixel / v->out_width * v->stride_y + a * (f.stride_is_dilation ? v->stride_y : v->dilation_y) - v->top;
         const uint32_t column = pixel % v->out_width * v->stride_x + b * v->dilation_x - v->left;
         const uint32_t inside = row < v->height && column < v->width;
         for (uint32_t c = 0; c < channels; ++c) {
-            const uint32_t sign = f.dense_taps ? bit_of(w + n * words_of(taps * v->channels), t * v->channels + c)
-                                               : bit_of(w + (n * taps + t) * words, c);
+            const uint32_t sign =
+                f.dense_taps ? bit_of(w + n * words_of(taps * v->channels), t * v->channels + c) : bit_of(w + (n * taps + t) * words, c);
             if (inside) {
                 sum += bit_of(x + (row * v->width + column) * words, c) == sign ? 1 : -1;
             } else if (f.border_counts) {
@@ -327,7 +328,7 @@ void threshold_flip_all(const int32_t *x, const int32_t *thresholds, const uint3
 }
 
 void threshold_ones_behind(const int32_t *x, const int32_t *thresholds, const uint32_t *flips, uint32_t channels, uint32_t pixels,
-                            uint32_t *y)
+                           uint32_t *y)
 {
     for (uint32_t p = 0; p < pixels; ++p, x += channels) {
         for (uint32_t c = 0; c < words_of(channels) * 32; ++c) {

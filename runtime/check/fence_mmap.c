@@ -61,7 +61,7 @@ uint32_t labc_check_call(void (*call)(void *), void *context)
     for (int i = 0; i < SIGNALS; ++i) {
         sigaction(signals[i], &before[i], 0);
     }
-    return stopped == 0                            ? LABC_CHECK_NOTHING
+    return stopped == 0                              ? LABC_CHECK_NOTHING
            : stopped == SIGSEGV || stopped == SIGBUS ? LABC_CHECK_STOPPED
                                                      : LABC_CHECK_UNKNOWN_INSTRUCTION;
 }

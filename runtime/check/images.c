@@ -29,7 +29,8 @@ static int32_t any_number(uint32_t any, int32_t low, int32_t high)
     return (int32_t)((uint32_t)low + (count <= 65536 ? (any >> 16) * count >> 16 : any % count));
 }
 
-int32_t labc_check_number(const labc_check_case *c, uint32_t stream, uint32_t e, uint32_t channel, uint32_t place, int32_t low, int32_t high)
+int32_t labc_check_number(const labc_check_case *c, uint32_t stream, uint32_t e, uint32_t channel, uint32_t place, int32_t low,
+                          int32_t high)
 {
     const uint32_t by_channel = c->weights != LABC_CHECK_NO_WEIGHTS;
     switch (c->fill) {
@@ -41,8 +42,10 @@ int32_t labc_check_number(const labc_check_case *c, uint32_t stream, uint32_t e,
         return low;
     case LABC_CHECK_MOST:
         return high;
-    default:
-        return (by_channel ? labc_check_x(c, channel / 32) >> channel % 32 : labc_check_random(c->seed + c->number, stream, e)) & 1 ? high : low;
+    default: {
+        const uint32_t any = by_channel ? labc_check_x(c, channel / 32) >> channel % 32 : labc_check_random(c->seed + c->number, stream, e);
+        return any & 1 ? high : low;
+    }
     }
 }
 
@@ -81,7 +84,8 @@ int32_t labc_check_element(const void *image, uint32_t bits, uint32_t channels, 
     }
 }
 
-void *labc_check_image(const labc_check_case *c, uint32_t stream, uint32_t bits, uint32_t channels, uint32_t pixels, int32_t low, int32_t high)
+void *labc_check_image(const labc_check_case *c, uint32_t stream, uint32_t bits, uint32_t channels, uint32_t pixels, int32_t low,
+                       int32_t high)
 {
     void *image = labc_check_input(c, labc_check_image_bytes(bits, channels, pixels) / size_of(bits), size_of(bits));
     const uint32_t place = labc_check_random(c->seed + c->number, STREAM_PLACE, stream) % (channels * pixels);
@@ -181,9 +185,8 @@ static uint32_t windows_along(const shape *s, uint32_t axis)
 
 static labc_window window_of(const shape *s, uint32_t channels)
 {
-    const labc_window v = {s->size[0],   s->size[1],   channels,       windows_along(s, 0), windows_along(s, 1), s->kernel[0],
-                           s->kernel[1], s->stride[0], s->stride[1],   s->dilation[0],      s->dilation[1],      s->before[0],
-                           s->before[1]};
+    const labc_window v = {s->size[0],   s->size[1],   channels,       windows_along(s, 0), windows_along(s, 1), s->kernel[0], s->kernel[1],
+                           s->stride[0], s->stride[1], s->dilation[0], s->dilation[1],      s->before[0],        s->before[1]};
     return v;
 }
 
@@ -212,9 +215,11 @@ static const shape same_shape = {{3, 4}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}}
 static const shape wide_shape = {{1, 5}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
 static const shape half_shape = {{4, 4}, {2, 2}, {2, 2}, {1, 1}, {0, 0}, {0, 0}};
 
-static const uint16_t channel_sizes[] LABC_CHECK_TABLE = {1, 3, 31, 32, 33, 4, 64, 65, 2, 96, 127, 16, 128, 129, 130, 20, 160, LABC_CHECK_MOST_CHANNELS};
+static const uint16_t channel_sizes[] LABC_CHECK_TABLE = {1,  3,   31, 32,  33,  4,   64, 65,  2,
+                                                          96, 127, 16, 128, 129, 130, 20, 160, LABC_CHECK_MOST_CHANNELS};
 static const uint16_t few_channels[] = {1, 33, 3, 64, 32, 8, 65, 16};
-static const uint16_t row_sizes[] LABC_CHECK_TABLE = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 47, 48, 49, 63, 64, 65, 95, 96, 97, 127, 128, 129, 130};
+static const uint16_t row_sizes[] LABC_CHECK_TABLE = {1,  2,  3,  4,  5,  7,  8,  9,  15, 16, 17,  24,  31,  32,
+                                                      33, 47, 48, 49, 63, 64, 65, 95, 96, 97, 127, 128, 129, 130};
 static const uint16_t few_rows[] = {5, 17, 1, 33, 8, 3, 12};
 /* channels, rows, and the side of an image: where loops over blocks of either begin and end */
 static const uint16_t large_sizes[][3] = {{64, 64, 5}, {128, 130, 2}, {256, 33, 2}};

@@ -90,7 +90,7 @@ static void put_case(const labc_check_case *c)
     labc_check_put(": ");
 }
 
-const char *const labc_check_findings[LABC_CHECK_FINDINGS] = {"nothing",  "value",   "unused bits", "wrote before",
+const char *const labc_check_findings[LABC_CHECK_FINDINGS] = {"nothing",    "value",   "unused bits", "wrote before",
                                                               "wrote past", "changed", "stopped",     "unknown"};
 
 #else
@@ -490,11 +490,12 @@ void labc_check_copy(void *to, const void *table, uint32_t bytes)
     }
 }
 
+/* clang-format off */
 /* 1, primes above every block, and each block size of the kernels -1, +0, +1. */
-static const uint16_t input_sizes[] LABC_CHECK_TABLE = {1,  2,  3,  4,   5,   7,   8,   9,   15,  16,  17,  31,  32,  33,
-                                       63, 64, 65, 95, 127, 128, 129, 131, 255, 256, 257, 511, 512, 513, 521};
-static const uint16_t row_sizes[] LABC_CHECK_TABLE = {1,  2,  3,  4,  5,  7,  8,  9,  15,  16,  17,  31,  32,  33,  47,  48,
-                                     49, 63, 64, 65, 95, 96, 97, 127, 128, 129, 161, 255, 256, 257, LABC_CHECK_MOST_ROWS};
+static const uint16_t input_sizes[] LABC_CHECK_TABLE = {1,  2,  3,  4,  5,   7,   8,   9,   15,  16,  17,  31,  32,  33,  63,
+                                                        64, 65, 95, 127, 128, 129, 131, 255, 256, 257, 511, 512, 513, 521};
+static const uint16_t row_sizes[] LABC_CHECK_TABLE = {1,  2,  3,  4,  5,  7,  8,  9,   15,  16,  17,  31,  32,  33,  47, 48,
+                                                      49, 63, 64, 65, 95, 96, 97, 127, 128, 129, 161, 255, 256, 257, LABC_CHECK_MOST_ROWS};
 static const uint16_t few_inputs[] = {1, 37};
 static const uint16_t few_rows[] = {1, 5, 33};
 
@@ -502,8 +503,10 @@ static const uint16_t few_rows[] = {1, 5, 33};
  * Where accumulators of 8 and 16 bits are full, and loops over blocks of up to 1024 inputs begin and end: rows of one group of
  * lanes, and of several groups with another block behind.
  */
-static const uint32_t large_sizes[][2] LABC_CHECK_TABLE = {{1023, 3}, {1024, 3}, {1025, 70}, {2048, 3}, {4095, 3}, {4097, 130}, {8192, 3}, {8209, 70}, {16416, 40},
-                                                           {LABC_CHECK_MOST_INPUTS, 3}, {LABC_CHECK_MOST_INPUTS, 17}};
+static const uint32_t large_sizes[][2] LABC_CHECK_TABLE = {{1023, 3}, {1024, 3}, {1025, 70}, {2048, 3}, {4095, 3}, {4097, 130}, {8192, 3},
+                                                           {8209, 70}, {16416, 40}, {LABC_CHECK_MOST_INPUTS, 3},
+                                                           {LABC_CHECK_MOST_INPUTS, 17}};
+/* clang-format on */
 
 typedef struct {
     const labc_check_row *row;
