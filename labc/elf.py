@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from labc.errors import NOT_HERE, LabcError
@@ -91,6 +92,7 @@ def read_elf(source: Path | bytes) -> Elf:
         raise LabcError(f"{place}: a damaged ELF file ({type(error).__name__}: {error}); build it again") from error
 
 
+@lru_cache(maxsize=1)  # an image that stopped is loaded again
 def _parse(data: bytes) -> Elf:
     from io import BytesIO
 

@@ -6,7 +6,7 @@ import re
 import struct
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ _OPS = ("sign", "byte", "affine", "conv", "pool", "point")
 # The files of runtime/check that every check is compiled from.
 SOURCES = ("check_kernels", *(f"check_{name}" for name in _OPS), "support", "images", "faults", "faults_images")
 _CALLED = ("kernel_count", "kernel", "fault_count", "fault", "fault_stops")
-_READ = ("output_text", "output_used")
+_READ = ("output_text", "output_used", "pairs")
 _GIVEN = ("blocks", "block_bytes")
 # How kernels.def calls the machine of each kind of target, or of a core; of others only plain C is checked.
 _MACHINES = {
@@ -144,8 +144,16 @@ def emulated(name: str, target: Target) -> Machine:
     return Machine(name, target, (32 << 10 if kind_of(target) == "cortex-m" else 68 << 10) if fenced else 0)
 
 
-def check(where: Sequence[Machine], seed: int, progress: Callable[[str, int], Tick] = lambda step, total: lambda n: None) -> Matrix:
-    """Build and run the check on each machine with its first compiler; a machine without one is not run here, with the reason."""
+def check(
+    where: Sequence[Machine],
+    seed: int,
+    progress: Callable[[str, int], Tick] = lambda step, total: lambda n: None,
+    pairs: Collection[str] = (),
+) -> Matrix:
+    """Build and run the check on each machine with its first compiler; a machine without one is not run here, with the reason.
+
+    `pairs`: the ISAs whose kernels are run on a subset of the cases, which has every pair of values; of `scalar` the planted faults too.
+    """
 
     def one(machine: Machine) -> Column:
         tick = progress(machine.name, len(machine.rows))
@@ -154,25 +162,27 @@ def check(where: Sequence[Machine], seed: int, progress: Callable[[str, int], Ti
             tools = toolchain.find(machine.target)
         except LabcError as error:
             return _not_run(machine, "", str(error))
-        return _not_run(machine, _named(tools), reason) if reason else column(machine, tools, seed, tick)
+        return _not_run(machine, _named(tools), reason) if reason else column(machine, tools, seed, tick, pairs)
 
     there = {row for machine in where for row in machine.rows}
     rows = tuple(row for row in (f"{op} {isa}" for op, isa in tables.table().kernels) if row in there)
     return Matrix(seed, rows, tuple(one(machine) for machine in where))
 
 
-def column(machine: Machine, tools: Toolchain, seed: int, tick: Tick = lambda n: None) -> Column:
-    """Both checks on one machine with one compiler. Raises LabcError if they cannot be built or answer unlike TAP."""
+def column(machine: Machine, tools: Toolchain, seed: int, tick: Tick = lambda n: None, pairs: Collection[str] = ()) -> Column:
+    """Both checks on one machine with one compiler; this machine's processor runs all of them on pairs, or none.
+
+    Raises LabcError if they cannot be built or answer unlike TAP.
+    """
     with tempfile.TemporaryDirectory(prefix="labc-kernels-", ignore_cleanup_errors=True) as name:
         work = Path(name)
         if machine.target.cpu is None:
-            found, faults = _on_host(program(machine, tools, work), machine.rows, seed)
+            found, faults = _on_host(program(machine, tools, work), machine.rows, seed, pairs)
             tick(len(machine.rows))
         elif machine.small:
             found, faults = _in_pieces(machine, tools, work, seed, tick)
         else:
-            elf = image(machine, tools, work).read_bytes()
-            found, faults = _emulated(elf, machine, seed, tick)
+            found, faults = _emulated(image(machine, tools, work).read_bytes(), machine, seed, tick, pairs)
     return Column(machine.name, machine.target.name, _named(tools), tuple(found), tuple(faults))
 
 
@@ -191,8 +201,10 @@ def image(machine: Machine, tools: Toolchain, out: Path) -> Path:
     start, script = image_files(machine.target)
     fence = "fence_given" if machine.block_bytes else "fence_none"
     sources = [*machine.sources, check_folder / f"{fence}.c", check_folder / "memory_main.c"]
-    objects = compile_objects(tools, machine.target, start, [], out / "start")
-    objects += compile_objects(tools, machine.target, sources, [], out / "objects")
+    shipped = [source for source in sources if source.parent != check_folder]
+    objects = compile_objects(tools, machine.target, [*start, *shipped], [], out / "objects")
+    # The kernels with the flags they are shipped with; the check itself for speed, where others are for size.
+    objects += compile_objects(tools, machine.target, [s for s in sources if s.parent == check_folder], [], out / "check", ("-O3",))
     keep = [f"labc_check_{name}" for name in (*_CALLED, *_READ, *(_GIVEN if machine.block_bytes else ()))]
     return link_image(tools, machine.target, objects, script, out / "kernel-check.elf", keep=keep)
 
@@ -224,34 +236,48 @@ def read_tap(text: str, rows: Sequence[str] | None = None) -> list[Verdict]:
     return found
 
 
-def _on_host(path: Path, rows: Sequence[str], seed: int) -> tuple[list[Verdict], list[Verdict]]:
-    kernels, faults = (run_program([str(path), *words, str(seed)], fine=(0, 1)) for words in ((), ("--faults",)))
+def _on_host(path: Path, rows: Sequence[str], seed: int, pairs: Collection[str]) -> tuple[list[Verdict], list[Verdict]]:
+    words = [str(path), *(["--pairs"] if pairs else []), str(seed)]
+    kernels, faults = (run_program([*words, *more], fine=(0, 1)) for more in ((), ("--faults",)))
     return read_tap(kernels, rows), read_tap(faults)
 
 
-def _emulated(elf: bytes, machine: Machine, seed: int, tick: Tick) -> tuple[list[Verdict], list[Verdict]]:
-    """Each kernel and each fault on a fresh core: what touches memory it must not stops its core, and only that."""
-    kernels, faults = [], []
-    count = _core(elf, machine)
+def _emulated(elf: bytes, machine: Machine, seed: int, tick: Tick, pairs: Collection[str]) -> tuple[list[Verdict], list[Verdict]]:
+    """Each kernel and each fault, on one core as long as none of them stops it: what touches memory it must not stops only itself."""
+    kernels, faults, cores = list[Verdict](), list[Verdict](), _Cores(elf, machine)
     for number, row in enumerate(machine.rows, start=1):
-        core = _core(elf, machine)
         try:
-            core.call("labc_check_kernel", seed, number, seconds=SECONDS)
-            kernels.append(_only(core, machine, number, row))
+            kernels.append(_only(cores.call("kernel", seed, number, row.split()[1] in pairs), machine, number, row))
         except emulator.EmulatorFault as fault:
             kernels.append(Verdict(row, "failed", str(fault)))
         tick(1)
+    count = _core(elf, machine)  # not one that a kernel or a fault may have written to
     if (rows := count.call("labc_check_kernel_count").result) != len(machine.rows):
         raise LabcError(f"kernel check: the image has {rows} rows, the table {len(machine.rows)} for {machine.name}; build it again")
     for number in range(1, count.call("labc_check_fault_count").result + 1):
-        core = _core(elf, machine)
         try:
-            core.call("labc_check_fault", seed, number, seconds=SECONDS)
-            faults.append(_only(core, machine, number))
+            faults.append(_only(cores.call("fault", seed, number, "scalar" in pairs), machine, number))
         except emulator.EmulatorFault as fault:
             planted = count.call("labc_check_fault_stops", number).result
             faults.append(Verdict(f"fault {number} in {fault.symbol}", "passed" if planted else "failed", f"found: {fault.reason}"))
     return kernels, faults
+
+
+class _Cores:
+    """A core with the image, started again after a call that stopped it."""
+
+    def __init__(self, elf: bytes, machine: Machine) -> None:
+        self._elf, self._machine = elf, machine
+        self._core: emulator.Core | None = None
+
+    def call(self, entry: str, seed: int, number: int, pairs: bool) -> emulator.Core:
+        """Call labc_check_`entry` with nothing written yet; the core it ran on. Raises EmulatorFault if it stopped that."""
+        core, self._core = self._core or _core(self._elf, self._machine), None
+        for name, value in (("output_used", 0), ("pairs", int(pairs))):
+            core.write(core.symbols[f"labc_check_{name}"].address, struct.pack(f"{_order(self._machine)}I", value))
+        core.call(f"labc_check_{entry}", seed, number, seconds=SECONDS)
+        self._core = core
+        return core
 
 
 def _in_pieces(machine: Machine, tools: Toolchain, work: Path, seed: int, tick: Tick) -> tuple[list[Verdict], list[Verdict]]:

@@ -191,6 +191,12 @@ uint32_t labc_check_equal_signs(const labc_check_case *c, const uint32_t *got, c
 void labc_check_copy(void *to, const void *table, uint32_t bytes);
 
 /*
+ * 1: of any two of a case's sizes, fill and placement every combination is run, in as few cases as that takes, and images have fewer
+ * products; for slow machines on which the kernels are those of another. 0, as it begins: every case.
+ */
+extern uint32_t labc_check_pairs;
+
+/*
  * Call `one` with case after case of sizes, fills and placements until it finds something. Returns that, and adds the number
  * of cases to *cases. `input_bits`: of one input, 1 or 8; 0 for ops that have no `inputs`.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * check [--faults] [--small] [SEED]: TAP on standard output; 0 if all is well, 1 if not, 2 for a wrong command line.
- * --small leaves out the large cases: for valgrind and other slow machines.
+ * check [--faults] [--small] [--pairs] [SEED]: TAP on standard output; 0 if all is well, 1 if not, 2 for a wrong command line.
+ * --small leaves out the large cases, --pairs runs only as many as have every pair of values: for valgrind and other slow machines.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,13 +24,17 @@ int main(int count, char **words)
             faults = 1;
             continue;
         }
+        if (strcmp(words[i], "--pairs") == 0) {
+            labc_check_pairs = 1;
+            continue;
+        }
         if (strcmp(words[i], "--small") == 0) {
             labc_check_block_bytes = LABC_CHECK_LEAST_BYTES;
             continue;
         }
         seed = (uint32_t)(strtoul(words[i], &end, 0) & 0x7fffffff);
         if (end == words[i] || *end != 0) {
-            fprintf(stderr, "usage: %s [--faults] [--small] [SEED]   SEED: a number below 2^31, 1 unless given\n", words[0]);
+            fprintf(stderr, "usage: %s [--faults] [--small] [--pairs] [SEED]   SEED: a number below 2^31, 1 unless given\n", words[0]);
             return 2;
         }
     }

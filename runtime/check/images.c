@@ -259,7 +259,7 @@ static uint32_t fits(const walk *w, const labc_window *v, uint32_t inputs, uint3
     return labc_check_fits(w->row, larger(larger(larger(x, y), larger(weights, scratch)), 8 * rows));
 }
 
-/* Two fills - random, and the others in turn - and both placements of one window. */
+/* Two fills - random, and the others in turn - and both placements of one window; for pairs, each of them with one of the other. */
 static uint32_t fills(walk *w, uint32_t inputs, uint32_t rows, const labc_window *v, uint32_t pixels)
 {
     const uint32_t round = w->round++;
@@ -267,6 +267,9 @@ static uint32_t fills(walk *w, uint32_t inputs, uint32_t rows, const labc_window
     for (uint32_t i = 0; i < 2; ++i) {
         const uint32_t number = w->number++;
         for (uint32_t snug = 0; snug < 2; ++snug) {
+            if (labc_check_pairs && (round + i) % 2 != snug) {
+                continue;
+            }
             const labc_check_case c = {.row = w->row,
                                        .inputs = inputs,
                                        .rows = rows,
@@ -303,7 +306,7 @@ static uint32_t window(walk *w, const shape *s, uint32_t channels, uint32_t rows
         rows = channels * (channels < 128 && w->round % 4 > 1 ? w->round % 4 : 1);
     } else {
         inputs *= channels;
-        while (rows > 1 && rows * inputs * v.out_height * v.out_width > most) {
+        while (rows > 1 && rows * inputs * v.out_height * v.out_width > (labc_check_pairs && most == MANY ? MANY / 4 : most)) {
             rows = (rows + 1) / 2;
         }
     }
@@ -345,7 +348,8 @@ uint32_t labc_check_window_cases(const labc_check_row *row, uint32_t seed, uint3
         shape s;
         labc_check_copy(&s, &shapes[i], sizeof s);
         /* Once on a small core, which is slow. */
-        for (uint32_t j = 0; !finding && j < (labc_check_block_bytes > 4 * LABC_CHECK_LEAST_BYTES ? 2 : 1); ++j) {
+        const uint32_t times = labc_check_block_bytes > 4 * LABC_CHECK_LEAST_BYTES && !labc_check_pairs ? 2 : 1;
+        for (uint32_t j = 0; !finding && j < times; ++j) {
             finding = window(&w, &s, few_channels[(i + 3 * j) % COUNT(few_channels)], few_rows[(i + j) % COUNT(few_rows)], MANY);
         }
     }

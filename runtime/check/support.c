@@ -541,8 +541,13 @@ static uint32_t fits(const labc_check_row *row, uint32_t input_bits, uint32_t in
     return labc_check_fits(row, larger(larger(weights, scratch), larger(4 * blocks_of(input_bits * inputs, 32), 8 * rows)));
 }
 
-/* Every fill and both placements of one pair of sizes. */
-static uint32_t sizes(walk *w, uint32_t inputs, uint32_t rows)
+uint32_t labc_check_pairs;
+
+/*
+ * Every fill and both placements of one pair of sizes, which is number `inner` of `inners` with its outer size, number `outer`. For all
+ * pairs of these the 2 `inners` combinations of inner size and placement take turns, one for each outer size and fill.
+ */
+static uint32_t sizes(walk *w, uint32_t inputs, uint32_t rows, uint32_t outer, uint32_t inner, uint32_t inners)
 {
     if (rows > LABC_CHECK_MOST_ROWS || !fits(w->row, w->input_bits, inputs, rows)) {
         return 0;
@@ -550,6 +555,9 @@ static uint32_t sizes(walk *w, uint32_t inputs, uint32_t rows)
     for (uint32_t fill = 0; fill < LABC_CHECK_FILLS; ++fill) {
         const uint32_t number = w->number++;
         for (uint32_t snug = 0; snug < 2; ++snug) {
+            if (labc_check_pairs && (outer + fill) % (2 * inners) != 2 * inner + snug) {
+                continue;
+            }
             const labc_check_case c = {.row = w->row,
                                        .inputs = inputs,
                                        .rows = rows,
@@ -577,19 +585,21 @@ uint32_t labc_check_cases(const labc_check_row *row, uint32_t seed, uint32_t inp
     uint32_t finding = 0;
     labc_check_tried = 0;
     for (uint32_t i = 0; !finding && i < COUNT(row_sizes); ++i) {
-        for (uint32_t j = 0; !finding && j < (input_bits == 0 ? 1 : COUNT(few_inputs)); ++j) {
-            finding = sizes(&w, few_inputs[j], labc_check_u16(&row_sizes[i]));
+        const uint32_t inners = input_bits == 0 ? 1 : COUNT(few_inputs);
+        for (uint32_t j = 0; !finding && j < inners; ++j) {
+            finding = sizes(&w, few_inputs[j], labc_check_u16(&row_sizes[i]), i, j, inners);
         }
     }
     for (uint32_t i = 0; !finding && input_bits > 0 && i < COUNT(input_sizes); ++i) {
         /* The most rows only with fewer inputs: it is the product that takes time. */
         const uint32_t inputs = labc_check_u16(&input_sizes[i]);
-        for (uint32_t j = 0; !finding && j < COUNT(few_rows) - (inputs > 200); ++j) {
-            finding = sizes(&w, inputs, few_rows[j]);
+        const uint32_t inners = COUNT(few_rows) - (inputs > 200);
+        for (uint32_t j = 0; !finding && j < inners; ++j) {
+            finding = sizes(&w, inputs, few_rows[j], i, j, inners);
         }
     }
     for (uint32_t i = 0; !finding && input_bits > 0 && i < COUNT(large_sizes); ++i) {
-        finding = sizes(&w, labc_check_u32(&large_sizes[i][0]), labc_check_u32(&large_sizes[i][1]));
+        finding = sizes(&w, labc_check_u32(&large_sizes[i][0]), labc_check_u32(&large_sizes[i][1]), i, 0, 1);
     }
     *cases += labc_check_tried;
     return finding;
