@@ -63,6 +63,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write golden files instead of comparing with them")
+    parser.addoption(
+        "--sweep", action="store_true", help="run the sweeps: what is marked `sweep`, and at greater length what is marked `wider`"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any test is imported, since some say by it how many examples they draw."""
+    import breadth
+
+    breadth.SWEEP = bool(config.getoption("--sweep"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A sweep runs what is marked `sweep` and `wider`, another run what is not marked `sweep`."""
+    sweep = config.getoption("--sweep")
+    chosen = [
+        i for i in items if (any(i.iter_markers("sweep")) or any(i.iter_markers("wider")) if sweep else not any(i.iter_markers("sweep")))
+    ]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+    items[:] = chosen
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import zoo
+from breadth import in_turn
 from here import NOT_RUN, not_run_here
 
 import labc
@@ -16,7 +18,7 @@ from labc import build, driver, toolchain
 from labc.compiling import compile_objects, shared_name
 from labc.errors import LabcError
 from labc.flags import compile_flags, machine_flags
-from labc.target import TARGETS
+from labc.target import TARGETS, Target
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -156,25 +158,20 @@ def test_the_header_is_cplusplus_and_the_library_links_into_it(digits_like: Path
     assert subprocess.run([str(program)], check=False).returncode == 0
 
 
-def test_sources_compile_without_warnings_everywhere(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("target", "method"), in_turn(list(TARGETS.values()), ["lab2", "lab"]), ids=lambda v: getattr(v, "name", v))
+def test_sources_compile_without_warnings_everywhere(target: Target, method: str, tmp_path: Path) -> None:
     """compile_flags carry -Wall -Wextra -Wpedantic -Wconversion -Werror; every compiler found here must accept them."""
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    for method in ("lab2", "lab"):
-        path = zoo.save(
-            zoo.own(zoo.random_layers(rng, [30, 20, 5], method=method), element=zoo.TensorProto.INT8), tmp_path / f"{method}.onnx"
-        )
-        for target in TARGETS.values():
-            for name, tools in toolchain.survey(target):
-                if isinstance(tools, str) and target.name in ("riscv32", "riscv64", "big-endian"):
-                    NOT_RUN.append(f"warnings of {name} for {target.name}: not run here ({tools}); zig, which CI has, compiles it")
-                    continue
-                if isinstance(tools, str):
-                    not_run_here(f"warnings of {name} for {target.name}", tools)
-                    continue
-                assert set(STRICT) <= set(compile_flags(tools, target))
-                driver.write(driver.planned(driver.front(path), target), tools, tmp_path / method / target.name / name)
+    layers = zoo.random_layers(np.random.default_rng(0), [30, 20, 5], method=method)
+    path = zoo.save(zoo.own(layers, element=zoo.TensorProto.INT8), tmp_path / f"{method}.onnx")
+    for name, tools in toolchain.survey(target):
+        if isinstance(tools, str) and target.name in ("riscv32", "riscv64", "big-endian"):
+            NOT_RUN.append(f"warnings of {name} for {target.name}: not run here ({tools}); zig, which CI has, compiles it")
+            continue
+        if isinstance(tools, str):
+            not_run_here(f"warnings of {name} for {target.name}", tools)
+            continue
+        assert set(STRICT) <= set(compile_flags(tools, target))
+        driver.write(driver.planned(driver.front(path), target), tools, tmp_path / method / name)
 
 
 @pytest.mark.parametrize("target", ["host", "x86-64"])
@@ -190,8 +187,6 @@ def test_sanitizers_find_nothing(target: str, digits_like: Path, tmp_path: Path)
     if cc is None or subprocess.run([cc, *flags, str(probe), "-o", str(tmp_path / "probe")], check=False, capture_output=True).returncode:
         not_run_here("sanitizers on generated code", "no gcc with libasan and libubsan")
         return
-    import numpy as np
-
     rng = np.random.default_rng(1)
     lab = zoo.save(zoo.own(zoo.random_layers(rng, [33, 65, 31, 3], method="lab")), tmp_path / "lab.onnx")
     for path in (digits_like, lab):

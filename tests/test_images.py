@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import breadth
 import numpy as np
 import pytest
 import zoo_images
@@ -59,7 +60,8 @@ def proven(path: Path, one: driver.Compiled, x: np.ndarray) -> np.ndarray:
     return scores
 
 
-@settings(max_examples=150)
+@pytest.mark.wider
+@settings(max_examples=breadth.examples(100, 1000))
 @given(zoo_images.networks())
 def test_any_network_is_lowered_exactly(tmp_path_factory: pytest.TempPathFactory, network: Network) -> None:
     path, one = compiled(network, tmp_path_factory.mktemp("any"))
@@ -78,8 +80,9 @@ def each_example(test: Callable[..., None]) -> Callable[..., None]:
     return test
 
 
+@pytest.mark.wider
 @each_example
-@settings(COMPILING, max_examples=120)
+@settings(COMPILING, max_examples=breadth.examples(30, 150))
 @given(zoo_images.networks())
 def test_any_network_is_equal_everywhere(tmp_path_factory: pytest.TempPathFactory, kept: Kept, network: Network) -> None:
     """C too, on each instruction set with what it falls back to, as on a processor that has no better."""
@@ -157,8 +160,9 @@ def test_rare_layers_and_ops(tmp_path: Path) -> None:
     assert np.array_equal(proof.bits(got), proof.bits(scores))
 
 
+@pytest.mark.wider
 @pytest.mark.parametrize("name", ["arm", "aarch64", "armv7"])
-@settings(COMPILING, max_examples=7)
+@settings(COMPILING, max_examples=breadth.examples(2, 7))
 @given(network=zoo_images.networks(largest=6))
 def test_chips_give_the_same_bits(name: str, tmp_path_factory: pytest.TempPathFactory, network: Network) -> None:
     target = TARGETS[name]

@@ -180,7 +180,8 @@ def column(machine: Machine, tools: Toolchain, seed: int, tick: Tick = lambda n:
             found, faults = _on_host(program(machine, tools, work), machine.rows, seed, pairs)
             tick(len(machine.rows))
         elif machine.small:
-            found, faults = _in_pieces(machine, tools, work, seed, tick)
+            made = pieces.Pieces(machine.sources, machine.target, tools, work, pairs="scalar" in pairs)
+            found, faults = _in_pieces(made, machine.rows, seed, tick)
         else:
             found, faults = _emulated(image(machine, tools, work).read_bytes(), machine, seed, tick, pairs)
     return Column(machine.name, machine.target.name, _named(tools), tuple(found), tuple(faults))
@@ -280,10 +281,9 @@ class _Cores:
         return core
 
 
-def _in_pieces(machine: Machine, tools: Toolchain, work: Path, seed: int, tick: Tick) -> tuple[list[Verdict], list[Verdict]]:
-    made = pieces.Pieces(machine.sources, machine.target, tools, work)
+def _in_pieces(made: pieces.Pieces, rows: Sequence[str], seed: int, tick: Tick) -> tuple[list[Verdict], list[Verdict]]:
     kernels, faults = [], []
-    for number, row in enumerate(machine.rows, start=1):
+    for number, row in enumerate(rows, start=1):
         kernels.append(piece(made, number, "kernel", seed, row))
         tick(1)
     for number in range(1, made.faults() + 1):

@@ -48,10 +48,10 @@ class Told:
 
 
 class Pieces:
-    """The images of one target, compiled in the folder `work`: what all share once."""
+    """The images of one target, compiled in the folder `work`: what all share once. `pairs`: they run the cases of labc_check_pairs."""
 
-    def __init__(self, sources: list[Path], target: Target, tools: Toolchain, work: Path) -> None:
-        check = folder("runtime") / "check"
+    def __init__(self, sources: list[Path], target: Target, tools: Toolchain, work: Path, *, pairs: bool = False) -> None:
+        check, self._pairs = folder("runtime") / "check", pairs
         start, self._script = image_files(target)
         self._target, self._tools, self._work, self._each = target, tools, work, [check / "check_kernels.c", check / "faults.c"]
         kernels = [*start, *(s for s in sources if s.parent != check)]
@@ -91,10 +91,11 @@ class Pieces:
 
     def _once(self, image: Path, machine: qemu.Machine, entry: str, seed: int, stack: int) -> Told | str:
         with contextlib.closing(qemu.Image(image, self._target.cpu or "", machine=machine)) as core:
-            return _run(core, entry, seed, stack, SECONDS if machine is qemu.SIMAVR else QEMU_SECONDS)
+            seconds = SECONDS if machine is qemu.SIMAVR else QEMU_SECONDS
+            return _run(core, entry, seed, stack, seconds, pairs=self._pairs)
 
 
-def _run(core: qemu.Image, entry: str, seed: int, stack: int, seconds: float) -> Told | str:
+def _run(core: qemu.Image, entry: str, seed: int, stack: int, seconds: float, *, pairs: bool) -> Told | str:
     """What an image tells whose cases have all memory but `stack` bytes, or that these are too few."""
 
     def at(name: str) -> int:
@@ -107,6 +108,7 @@ def _run(core: qemu.Image, entry: str, seed: int, stack: int, seconds: float) ->
     core.write(at("pool"), struct.pack("<H", pool))
     core.write(at("block_bytes"), struct.pack("<I", nbytes))
     core.write(at("seed"), struct.pack("<I", seed))
+    core.write(at("pairs"), struct.pack("<I", pairs))
     try:
         core.call(f"labc_check_piece_{entry}", seconds=seconds)
     except StackOverflow:

@@ -40,13 +40,41 @@ def no_new_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     assert not list(tmp_path.iterdir())
 
 
-# One machine for each file of kernels and for each byte order: the others of `labc check --kernels` run the same code on more cores.
-TRIED = ("host", "cortex-m0", "cortex-m4", "cortex-m55", "aarch64", "armv7", "wasm32-simd128", "big-endian", "riscv32-zbb", "riscv64-zbb")
+# One machine for each file of kernels and for each byte order, with the ISAs of which it runs all cases: of the others it runs every
+# pair of values, all cases in the sweeps, which also take the machines that run the same code on more cores.
+TRIED: dict[str, tuple[str, ...]] = {
+    "cortex-m4": ("cortexm",), "cortex-m55": ("mve",), "aarch64": ("neon",), "wasm32-simd128": ("simd128",),
+    "riscv32-zbb": ("zbb32",), "riscv64-zbb": ("zbb64",), "armv7": (), "big-endian": (),
+}  # fmt: skip
 
 
-def test_every_kernel_on_some_machine(no_new_files: None) -> None:
+def judge(column: Column, machine: Machine) -> None:
+    """Every kernel passed and every planted fault was found; noted for the log's end."""
+    if column.reason:
+        here.not_run_here(f"kernel check on {column.machine}", column.reason)
+        return
+    text = shown(Matrix(1, tuple(machine.rows), (column,)))
+    assert [verdict.what for verdict in column.kernels] == machine.rows
+    lacking = {isa.name for isa in kernels.table().isas.values() if machine.name == "host" and isa.name not in host_isas()}
+    assert {v.status for v in column.kernels if v.what.split()[1] not in lacking} == {"passed"}, text
+    assert {v.status for v in column.kernels if v.what.split()[1] in lacking} <= {"not run here"}, text
+    # A fence and enough memory everywhere: no planted fault is left out, but what QEMU's Cortex-M55 and WebAssembly's memory, all
+    # readable, cannot stop.
+    assert len(column.faults) >= 65
+    left_out = [verdict for verdict in column.faults if verdict.status == "not run here"]
+    assert len(left_out) == {"cortex-m55": 6, "wasm32-simd128": 5, "wasm32": 5}.get(column.machine, 0), text
+    assert column.found == f"{len(column.faults) - len(left_out)} of {len(column.faults)}", text
+    assert f"{column.machine:<15}{column.compiler}; planted faults found: {column.found}" in text
+    here.KERNEL_CHECK.extend(text.splitlines())
+
+
+def host_isas() -> tuple[str, ...]:
+    return toolchain.host_isas(toolchain.find(TARGETS["host"]))
+
+
+@pytest.mark.parametrize("name", [*TRIED])
+def test_every_kernel_on_some_machine(name: str, no_new_files: None) -> None:
     steps: list[str] = []
-    where = [machine for machine in machines() if machine.name in TRIED]
 
     def progress(step: str, total: int) -> Callable[[int], None]:
         done = 0
@@ -58,29 +86,43 @@ def test_every_kernel_on_some_machine(no_new_files: None) -> None:
 
         return tick
 
-    matrix = kernel_check.check(where, 1, progress)
-    here.KERNEL_CHECK[:] = shown(matrix).splitlines()
-    for column in matrix.columns:
-        if column.reason:
-            here.not_run_here(f"kernel check on {column.machine}", column.reason)
-    assert not matrix.failed, shown(matrix)
-    # Every row of the table is in the matrix, but those of other machines than this, which no emulator here has.
-    rows = [f"{op} {isa}" for op, isa in kernels.table().kernels]
+    (machine,) = (machine for machine in machines() if machine.name == name)
+    (column,) = kernel_check.check([machine], 1, progress, [isa for isa in machine.isas if isa not in TRIED[name]]).columns
+    judge(column, machine)
+    assert column.reason or f"{name} {len(machine.rows)}/{len(machine.rows)}" in steps
+
+
+def test_every_kernel_on_this_machine(no_new_files: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the command, all cases of every ISA that this processor has."""
+    assert cli.main(["check", "--kernels", "--target", "host", "--seed", "7", "--json"]) == 0
+    text = capsys.readouterr().out
+    assert json.loads(text)["seed"] == 7
+    (machine,) = (machine for machine in machines() if machine.name == "host")
+    judge(told_column(text), machine)
+
+
+def told_column(text: str) -> Column:
+    """The one column of the command's JSON."""
+    (told,) = json.loads(text)["columns"]
+    return Column(**told | {key: tuple(Verdict(**verdict) for verdict in told[key]) for key in ("kernels", "faults")})
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("name", [machine.name for machine in machines() if machine.name != "host"])
+def test_every_case_on_every_machine(name: str) -> None:
+    (machine,) = (machine for machine in machines() if machine.name == name)
+    (column,) = kernel_check.check([machine], 1).columns
+    judge(column, machine)
+
+
+def test_every_row_has_its_machine() -> None:
+    """All of the table is tried on some machine in full, but the kernels of other processors than this, which no emulator here has."""
+    tried = {m.name: m for m in machines() if m.name in TRIED or m.name == "host"}
+    assert tried.keys() == TRIED.keys() | {"host"}
     foreign = {isa.name for isa in kernels.table().isas.values() if isa.machine == "x86_64"} - set(machines("x86-64")[0].isas)
-    assert list(matrix.rows) == [row for row in rows if row.split()[1] not in foreign]
-    ran = [column for column in matrix.columns if not column.reason]
-    for column in ran:
-        machine = next(machine for machine in where if machine.name == column.machine)
-        assert [verdict.what for verdict in column.kernels] == machine.rows
-        # A fence and enough memory everywhere: no planted fault is left out, but what QEMU's Cortex-M55 and WebAssembly's memory, all
-        # readable, cannot stop.
-        assert len(column.faults) >= 65
-        left_out = [verdict for verdict in column.faults if verdict.status == "not run here"]
-        assert len(left_out) == {"cortex-m55": 6, "wasm32-simd128": 5}.get(column.machine, 0)
-        assert column.found == f"{len(column.faults) - len(left_out)} of {len(column.faults)}"
-        assert f"{column.machine} {len(machine.rows)}/{len(machine.rows)}" in steps
-    text = shown(matrix)
-    assert all(f"{column.machine:<15}{column.compiler}; planted faults found: {column.found}" in text for column in ran)
+    in_full = {isa for isas in TRIED.values() for isa in isas} | set(tried["host"].isas)
+    assert in_full | foreign == set(kernels.table().isas)
+    assert all(set(isas) <= set(tried[name].isas) for name, isas in TRIED.items())
 
 
 def test_the_machines_of_the_command() -> None:
@@ -161,12 +203,6 @@ def test_a_missed_fault_is_a_failure() -> None:
     assert not Matrix(1, (), (replace(column, faults=()),)).failed
 
 
-def test_the_command_on_this_machine(no_new_files: None, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["check", "--kernels", "--target", "host", "--seed", "7", "--json"]) == 0
-    plain = json.loads(capsys.readouterr().out)
-    assert (plain["seed"], [column["machine"] for column in plain["columns"]]) == (7, ["host"])
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -195,23 +231,24 @@ def test_every_board_has_a_machine(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["bbc-microbit", "arduino-uno"])
 def test_the_command_on_a_board(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    if name == "arduino-uno":  # the first of them, for the time it takes
-        rows = kernel_check.emulated(name, target_for(board=name)).rows[:8]
-        monkeypatch.setattr(Machine, "rows", rows)
-        monkeypatch.setattr(pieces.Pieces, "faults", lambda made: 3)
+    """With fewer cases: of a Cortex-M0 every pair of values, of an AVR one kernel and one fault, since each has an image."""
+    one, real = kernel_check.emulated(name, target_for(board=name)), kernel_check.column
+    if one.small:
+        monkeypatch.setattr(Machine, "rows", one.rows[:1])
+        monkeypatch.setattr(pieces.Pieces, "faults", lambda made: 1)
+    monkeypatch.setattr(kernel_check, "column", lambda machine, tools, seed, tick, pairs: real(machine, tools, seed, tick, machine.isas))
     assert cli.main(["check", "--kernels", "--board", name, "--json"]) == 0
-    (column,) = json.loads(capsys.readouterr().out)["columns"]
-    if column["reason"]:
-        here.not_run_here(f"kernel check on {name}", column["reason"])
-        return
-    assert {verdict["status"] for verdict in column["kernels"]} == {"passed"}
-    assert column["faults"]
-    assert "failed" not in {verdict["status"] for verdict in column["faults"]}
+    column = told_column(capsys.readouterr().out)
+    if one.small and not column.reason:
+        assert [(verdict.what, verdict.status) for verdict in column.kernels] == [("sign_matvec_sums scalar", "passed")]
+        assert "failed" not in {verdict.status for verdict in column.faults}
+    else:
+        judge(column, one)
 
 
 # One op of each family, in little time; all of them take some minutes.
-ON_AVR = ("byte_matvec_sums", "affine_argmax", "sign_conv_threshold", "byte_max_pool", "sum_threshold", "sign_slice")
-FAULTS_ON_AVR = ("sums_8_bit", "byte_sums_16_bit", "argmax_last", "word_pool_from_zero", "add_unsaturated")
+ON_AVR = ("affine_argmax", "sign_conv_threshold", "byte_max_pool", "sum_threshold", "sign_slice")
+FAULTS_ON_AVR = ("sums_8_bit", "argmax_last", "word_pool_from_zero", "add_unsaturated")
 
 
 def test_kernels_and_faults_in_2_kib(tmp_path: Path) -> None:
@@ -220,7 +257,7 @@ def test_kernels_and_faults_in_2_kib(tmp_path: Path) -> None:
     if reason := emulator.available("atmega328p"):
         here.not_run_here("kernel check on arduino-uno", reason)
         return
-    made = pieces.Pieces(uno.sources, uno.target, toolchain.find(uno.target), tmp_path)
+    made = pieces.Pieces(uno.sources, uno.target, toolchain.find(uno.target), tmp_path, pairs=True)
     for op in ON_AVR:
         verdict = kernel_check.piece(made, uno.rows.index(f"{op} scalar") + 1, "kernel", 1, f"{op} scalar")
         assert verdict.status == "passed", verdict

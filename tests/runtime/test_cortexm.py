@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from breadth import in_turn
 from building import CORTEX_M_KERNELS, cortex_m_compilers, named
 from numpy.typing import NDArray
 
@@ -25,22 +26,21 @@ SIZES = [(1, 1), (31, 2), (32, 33), (33, 31), (64, 32), (95, 3), (128, 7), (160,
 SIZES += [(480, 3), (512, 64), (544, 2), (785, 10)]
 
 
-@pytest.fixture(scope="module", params=cortex_m_compilers(), ids=named)
-def tool(request: pytest.FixtureRequest) -> Toolchain:
-    return request.param  # type: ignore[no-any-return]
-
-
 @pytest.fixture(scope="module")
-def load(image: Any, tool: Toolchain) -> Any:
-    """load(core): the kernels on that core."""
+def load(image: Any) -> Any:
+    """load(core, tool): the kernels on that core."""
 
     @cache
-    def loaded(core: str) -> Image:
+    def loaded(core: str, tool: Toolchain) -> Image:
         target = replace(TARGETS["arm"], cpu=core, float_abi="soft")
         keep = [f"labc_{op}_{isa}" for op in OPS for isa in ("cortexm", "scalar")]
         return Image(image(target, tool, CORTEX_M_KERNELS, keep), cpu=core)
 
     return loaded
+
+
+def label(value: Any) -> str:
+    return named(value) if isinstance(value, Toolchain) else getattr(value, "__name__", value)
 
 
 def call(core: Image, op: str, inputs: int, rows: int, y: NDArray[Any], *before: NDArray[Any] | int, after: tuple[int, ...] = ()) -> Any:
@@ -60,9 +60,12 @@ def call(core: Image, op: str, inputs: int, rows: int, y: NDArray[Any], *before:
     return np.frombuffer(core.read(out, y.nbytes), y.dtype)
 
 
-@pytest.mark.parametrize("name", CORES)
-def test_signs(load: Any, name: str) -> None:
-    core, rng = load(name), np.random.default_rng(1)
+ON_CORES = pytest.mark.parametrize(("name", "tool"), in_turn(CORES, cortex_m_compilers()), ids=label)
+
+
+@ON_CORES
+def test_signs(load: Any, name: str, tool: Toolchain) -> None:
+    core, rng = load(name, tool), np.random.default_rng(1)
     for inputs, rows in SIZES:
         x = rng.choice(np.array([-1, 1], np.int8), inputs)
         w = rng.choice(np.array([-1, 1], np.int8), (rows, inputs))
@@ -77,10 +80,9 @@ def test_signs(load: Any, name: str) -> None:
         np.testing.assert_array_equal(got, want, err_msg=f"{inputs} {rows}")
 
 
-@pytest.mark.parametrize("name", CORES)
-@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
-def test_bytes(load: Any, name: str, dtype: Any) -> None:
-    core, rng = load(name), np.random.default_rng(2)
+@pytest.mark.parametrize(("name", "tool", "dtype"), in_turn(CORES, cortex_m_compilers(), [np.int8, np.uint8]), ids=label)
+def test_bytes(load: Any, name: str, tool: Toolchain, dtype: Any) -> None:
+    core, rng = load(name, tool), np.random.default_rng(2)
     least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
     offset = 128 if dtype is np.int8 else 0
     for number, (inputs, rows) in enumerate(SIZES):
@@ -106,22 +108,22 @@ def test_bytes(load: Any, name: str, dtype: Any) -> None:
         np.testing.assert_array_equal(got, want, err_msg=f"{inputs} {rows}")
 
 
-@pytest.mark.parametrize("name", CORES)
-def test_the_longest_row_of_bytes(load: Any, name: str) -> None:
+@ON_CORES
+def test_the_longest_row_of_bytes(load: Any, name: str, tool: Toolchain) -> None:
     """The biases of 2^17 words pass 2^31 on the way; the sum does not."""
     inputs = 2**22
     x, w = np.full(inputs, 255, np.uint8), np.full(inputs // 32, 2**32 - 1, np.uint32)
-    got = call(load(name), "byte_matvec_sums", inputs, 1, np.empty(1, np.int32), x, 0, w)
+    got = call(load(name, tool), "byte_matvec_sums", inputs, 1, np.empty(1, np.int32), x, 0, w)
     assert got.tolist() == [255 * inputs]
 
 
-@pytest.mark.parametrize("name", CORES)
-def test_long_rows_of_signs(load: Any, name: str) -> None:
+@ON_CORES
+def test_long_rows_of_signs(load: Any, name: str, tool: Toolchain) -> None:
     """Counts that need more than 16 bits, all of one row's products -1."""
     inputs = 2**17 + 5
     x = np.ones(inputs, np.int8)
     w = np.stack([x, -x])
-    got = call(load(name), "sign_matvec_sums", inputs, 2, np.empty(2, np.int32), bits.pack_signs(x), bits.pack_signs(w))
+    got = call(load(name, tool), "sign_matvec_sums", inputs, 2, np.empty(2, np.int32), bits.pack_signs(x), bits.pack_signs(w))
     assert got.tolist() == [inputs, -inputs]
 
 
@@ -164,11 +166,15 @@ def convolve(core: Image, op: str, isa: str, window: tuple[int, ...], rows: int,
     return core.read(places["y"], unset["y"].nbytes)
 
 
-@pytest.mark.parametrize("op", [op for op in OPS if TABLE.ops[op].family == "conv"])
-@pytest.mark.parametrize("name", ["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m33"])
-def test_convolutions(load: Any, name: str, op: str) -> None:
+CONVOLUTIONS = [op for op in OPS if TABLE.ops[op].family == "conv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "op", "tool"), in_turn(["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m33"], CONVOLUTIONS, cortex_m_compilers()), ids=label
+)
+def test_convolutions(load: Any, name: str, op: str, tool: Toolchain) -> None:
     """As plain C does, at any window."""
-    core, rng = load(name), np.random.default_rng([CORES.index(name), OPS.index(op)])
+    core, rng = load(name, tool), np.random.default_rng([CORES.index(name), OPS.index(op)])
     for *window, rows in windows(rng, 8):
         height, width, channels, _, _, kh, kw, *_ = window
         offset, inputs = int(rng.choice([0, 128])), channels * kh * kw

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from breadth import first_of, in_turn
 from building import CORTEX_M, HOST, M55, RUNTIME, compilers, cortex_m_compilers, host_compilers, named
 from here import not_run_here
 
@@ -30,6 +31,10 @@ from labc.plan.layout import pack
 from labc.target import TARGETS, with_core
 
 SLACK = 1.02
+
+
+def label(value: Any) -> str:
+    return named(value) if isinstance(value, Toolchain) else str(value)
 
 
 @dataclass(frozen=True)
@@ -194,8 +199,7 @@ def emulated(image: Any, core: str, tool: Toolchain, rows: Sequence[Row]) -> Cor
     return emulator.load(image(target, tool, sources, sorted({functions[row.kernel] for row in rows})), target.cpu or "")
 
 
-@pytest.mark.parametrize("tool", cortex_m_compilers(), ids=named)
-@pytest.mark.parametrize("core", EMULATED)
+@pytest.mark.parametrize(("core", "tool"), in_turn(list(EMULATED), cortex_m_compilers()), ids=label)
 def test_on_an_emulated_core(image: Any, core: str, tool: Toolchain) -> None:
     table = kernels.table()
     named_kernels = {f"{kernel.op} {kernel.isa}": kernel for kernel in table.kernels.values()}
@@ -285,10 +289,10 @@ CONVOLUTIONS = {
         Convolution("byte_conv_threshold", 3, 64, 16, None, 0.9351, 0.7888),
     ],
 }
-PLACES = [(name, tool) for name in CONVOLUTIONS for tool in compilers(TARGETS[name])]
+PLACES = first_of([(name, tool) for name in CONVOLUTIONS for tool in compilers(TARGETS[name])])
 
 
-@pytest.mark.parametrize(("name", "tool"), PLACES, ids=lambda v: v if isinstance(v, str) else named(v))
+@pytest.mark.parametrize(("name", "tool"), PLACES, ids=label)
 def test_convolutions_on_an_emulated_core(image: Any, name: str, tool: Toolchain) -> None:
     table, target = kernels.table(), TARGETS[name]
     ops = sorted({c.op for c in CONVOLUTIONS[name]})
@@ -332,8 +336,7 @@ WASM_CONVOLUTIONS = [
 ]
 
 
-@pytest.mark.parametrize("tool", compilers(TARGETS["wasm32"]), ids=named)
-@pytest.mark.parametrize("core", wasm.CPUS)
+@pytest.mark.parametrize(("core", "tool"), in_turn(list(wasm.CPUS), compilers(TARGETS["wasm32"])), ids=label)
 def test_in_wasmtime(image: Any, core: str, tool: Toolchain) -> None:
     """The best ISA of each core."""
     if reason := wasm.available():
@@ -357,8 +360,7 @@ def test_in_wasmtime(image: Any, core: str, tool: Toolchain) -> None:
         c.limits("").judge(c.instructions(run) / c.products, tool)
 
 
-@pytest.mark.parametrize("tool", cortex_m_compilers(), ids=named)
-@pytest.mark.parametrize("core", LAYERS)
+@pytest.mark.parametrize(("core", "tool"), in_turn(list(LAYERS), cortex_m_compilers()), ids=label)
 def test_layers_on_an_emulated_core(image: Any, core: str, tool: Toolchain) -> None:
     table = kernels.table()
     named_kernels = {f"{kernel.op} {kernel.isa}": kernel for kernel in table.kernels.values()}
@@ -427,7 +429,7 @@ ZBB = {
 ZBB_PLACES = [(cpu, tool) for cpu, bits in zip(ZBB, (32, 64), strict=True) for tool in compilers(with_core(TARGETS[f"riscv{bits}"], cpu))]
 
 
-@pytest.mark.parametrize(("cpu", "tool"), ZBB_PLACES, ids=lambda v: v if isinstance(v, str) else named(v))
+@pytest.mark.parametrize(("cpu", "tool"), first_of(ZBB_PLACES), ids=label)
 def test_on_riscv_with_zbb(image: Any, cpu: str, tool: Toolchain) -> None:
     if reason := qemu.available(cpu):
         not_run_here(f"instructions on {cpu}", reason)
@@ -486,8 +488,7 @@ def executed(program: Path, *arguments: str) -> int:
     return int(found[1])
 
 
-@pytest.mark.parametrize("tool", host_compilers(), ids=named)
-@pytest.mark.parametrize("row", X86, ids=str)
+@pytest.mark.parametrize(("row", "tool"), in_turn(X86, host_compilers()), ids=label)
 def test_on_x86_64(row: Row, tool: Toolchain, tmp_path: Path) -> None:
     """What a run with one call of sign_matvec_threshold executes more than one without."""
     if platform.machine() != "x86_64":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import platform
 import shutil
 import struct
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from breadth import in_turn
 from building import CHECK, CORTEX_M, CORTEX_M_KERNELS, HOST, RUNTIME, cortex_m_compilers, host_compilers, load, named
 from here import not_run_here
 from test_scalar import draw_affine
@@ -27,16 +27,21 @@ from labc.flags import WARNINGS, Toolchain, machine_flags
 from labc.target import TARGETS, Target
 
 MEMORIES = [CHECK / "fence_none.c", CHECK / "fence_given.c"]
-EVERYWHERE = [(HOST, tool) for tool in host_compilers()] + list(itertools.product(CORTEX_M.values(), cortex_m_compilers()))
+PLACES = [(HOST, host_compilers()), *((target, cortex_m_compilers()) for target in CORTEX_M.values())]
 STRICT = ("-Wshadow", "-Wsign-conversion", "-Wdouble-promotion", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Wvla")
 
 
 def where(value: Any) -> str | None:
+    if isinstance(value, tuple):
+        return "c11" if value == STRICT else "gnu11-O3"
     return f"{value.cpu or 'host'}-{value.float_abi}" if isinstance(value, Target) else named(value)
 
 
-@pytest.mark.parametrize(("target", "tool"), EVERYWHERE, ids=where)
-@pytest.mark.parametrize("flags", [STRICT, ("-std=gnu11", "-O3", *STRICT)], ids=["c11", "gnu11-O3"])
+@pytest.mark.parametrize(
+    ("target", "tool", "flags"),
+    [row for target, tools in PLACES for row in in_turn([target], tools, [STRICT, ("-std=gnu11", "-O3", *STRICT)])],
+    ids=where,
+)
 def test_no_warnings(target: Target, tool: Toolchain, flags: Sequence[str], tmp_path: Path) -> None:
     """compile_objects asks for -Wall -Wextra -Wpedantic -Wconversion -Werror itself."""
     sources = [*Machine("any", target).sources, *MEMORIES, CHECK / "memory_main.c"]
@@ -181,8 +186,9 @@ def scratch_of(kernel: kernels.Kernel) -> int:
     return kernel.scratch_bytes(inputs=9 * 37, rows=37, channels=37, taps=9) if windowed else kernel.scratch_bytes(inputs=300, rows=37)
 
 
-@pytest.mark.parametrize("tool", cortex_m_compilers(), ids=named)
-@pytest.mark.parametrize("core", ["m4-hard", "m0"])
+@pytest.mark.parametrize(
+    ("core", "tool"), in_turn(["m4-hard", "m0"], cortex_m_compilers()), ids=lambda v: v if isinstance(v, str) else named(v)
+)
 def test_the_work_does_not_depend_on_values(core: str, tool: Toolchain, image: Any) -> None:
     """Executed instructions are the same for zeros, ones and noise (all of x, the constants and the weights)."""
     target = CORTEX_M[core]

@@ -10,23 +10,28 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import breadth
 import pytest
 from building import CHECK, CHECK_SOURCES, HOST, RUNTIME, compilers, host_compilers, named
 from here import not_run_here
 
-from labc import kernels, toolchain
+from labc import emulator, kernels, toolchain
 from labc.check import kernels as kernel_check
 from labc.check.kernels import Machine, read_tap
 from labc.compiling import compile_objects, link_program
-from labc.emulator import unicorn
 from labc.emulator.unicorn import Image
 from labc.errors import LabcError
 from labc.flags import Toolchain, host_machine
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
 HERE = Machine("host", HOST)
-# Emulated machines with every compiler but the first, which tests/check/test_kernels.py runs.
-OTHERS = [(m, tool) for m in kernel_check.machines() if m.name in ("cortex-m0", "cortex-m4") for tool in compilers(m.target)[1:]]
+# Emulated machines with every compiler but the first, which tests/check/test_kernels.py runs: each of these compilers once.
+EMULATED = [m for m in kernel_check.machines() if m.target.cpu is not None]
+OTHERS = [(m, tool) for m in EMULATED for tool in compilers(m.target)[1:]]
+ONCE = {
+    ("cortex-m4", "clang"), ("cortex-m0", "zig"), ("cortex-m55", "clang"), ("aarch64", "gcc"), ("armv7", "zig"), ("riscv32-zbb", "gcc"),
+    ("riscv64-zbb", "zig"), ("wasm32-simd128", "zig"),
+}  # fmt: skip
 Build = Callable[..., Path]
 
 
@@ -76,7 +81,7 @@ def test_the_kernels_for_zbb_under_sanitizers(bits: int, tmp_path: Path) -> None
     sources = [*HERE.sources, CHECK / "fence_mmap.c", CHECK / "host_main.c"]
     objects = compile_objects(tool, HOST, sources, [], tmp_path, flags)
     objects += compile_objects(tool, HOST, kernels_of, [], tmp_path / "zbb", [*flags, *SANITIZERS])
-    status, text = run(link_program(tool, HOST, objects, tmp_path / "check", SANITIZERS), "1")
+    status, text = run(link_program(tool, HOST, objects, tmp_path / "check", SANITIZERS), "--pairs", "1")
     assert status == 0, text
     found = {verdict.what: verdict.status for verdict in read_tap(text)}
     assert {row: found[row] for row in found if "zbb" in row} == {
@@ -87,12 +92,12 @@ def test_the_kernels_for_zbb_under_sanitizers(bits: int, tmp_path: Path) -> None
 @pytest.mark.parametrize("tool", host_compilers(), ids=named)
 def test_on_this_machine(program: Build, tool: Toolchain) -> None:
     check, runs_here = program(tool), toolchain.host_isas(tool)
-    for seed in ("20240501", "0x7fffffff"):  # 1 is run in tests/check/test_kernels.py
-        status, text = run(check, seed)
+    for seed, *few in (("20240501", "--pairs"), ("0x7fffffff", "--pairs", "--small")):  # all cases: tests/check/test_kernels.py
+        status, text = run(check, *few, seed)
         assert status == 0, text
         assert f"# seed {int(seed, 0)}\n" in text
         assert rows_of(text) == {row: "passed" if row.split()[1] in runs_here else "not run here" for row in HERE.rows}
-    status, text = run(check, "--faults")
+    status, text = run(check, "--faults", "--pairs")
     assert status == 0, text
     verdicts = read_tap(text)
     assert all(verdict.status == "passed" for verdict in verdicts) == (sys.platform != "win32")
@@ -144,7 +149,7 @@ def test_under_sanitizers(program: Build, family: str) -> None:
     except LabcError as error:
         not_run_here(f"kernel check under {family}'s sanitizers", str(error).splitlines()[0])
         return
-    status, text = run(check)
+    status, text = run(check, "--pairs")
     assert status == 0, text
     assert rows_of(text) == {row: "passed" if row.split()[1] in toolchain.host_isas(tool) else "not run here" for row in HERE.rows}
 
@@ -154,7 +159,7 @@ def test_under_valgrind(program: Build) -> None:
     if shutil.which("valgrind") is None:
         not_run_here("kernel check under valgrind", "valgrind is not installed: apt install valgrind")
         return
-    status, text = run("valgrind", "-q", "--error-exitcode=9", program(toolchain.find(HOST)), "--small")
+    status, text = run("valgrind", "-q", "--error-exitcode=9", program(toolchain.find(HOST)), "--small", "--pairs")
     assert status == 0, text
     hidden = {"AVX512", "VPOPCNTDQ"}
     lacking(text, *hidden, *({"AVX2"} if "avx2" not in toolchain.host_isas(toolchain.find(HOST)) else ()))
@@ -167,7 +172,7 @@ def test_on_older_processors(program: Build, cpu: str, lacks: tuple[str, ...]) -
     if shutil.which("qemu-x86_64") is None:
         not_run_here(f"kernel check on {cpu}", "qemu-x86_64 is not installed: apt install qemu-user")
         return
-    status, text = run("qemu-x86_64", "-cpu", cpu, program(toolchain.find(HOST), (), False), "--small")
+    status, text = run("qemu-x86_64", "-cpu", cpu, program(toolchain.find(HOST), (), False), "--small", "--pairs")
     assert status == 0, text
     lacking(text, *lacks)
 
@@ -205,23 +210,33 @@ def test_a_faulty_kernel_is_named_with_all_that_is_needed_to_see_it_again(tmp_pa
     assert run(check, "--small", "5") == (status, text)
 
 
-@pytest.mark.parametrize(("machine", "tool"), OTHERS, ids=lambda v: v.name if isinstance(v, Machine) else named(v))
+@pytest.mark.wider
+@pytest.mark.parametrize(
+    ("machine", "tool"),
+    [
+        pytest.param(m, tool, marks=() if (m.name, tool.family) in ONCE else pytest.mark.sweep, id=f"{m.name}-{named(tool)}")
+        for m, tool in OTHERS
+    ],
+)
 def test_on_an_emulated_core_with_other_compilers(machine: Machine, tool: Toolchain) -> None:
-    if reason := unicorn.available():
+    """Every pair of values; in the sweeps all cases of the kernels that the core has for itself."""
+    if reason := emulator.available(machine.target.cpu or ""):
         not_run_here(f"kernel check on {machine.name} with {named(tool)}", reason)
         return
-    column = kernel_check.column(machine, tool, 20240501)
+    column = kernel_check.column(machine, tool, 20240501, pairs=["scalar"] if breadth.SWEEP else machine.isas)
     assert [v.what for v in column.kernels] == machine.rows
-    assert {v.status for v in (*column.kernels, *column.faults)} == {"passed"}, column
+    assert {v.status for v in column.kernels} == {"passed"}, column
+    assert "failed" not in {v.status for v in column.faults}, column
 
 
 def test_as_a_board_would_run_it(image: Any) -> None:
     """With memory of its own and no unreadable page: what needs one is not run, and says so."""
     machine = next(m for m in kernel_check.machines() if m.name == "cortex-m4")
-    keep = ["labc_check_faults", "labc_check_output_text", "labc_check_output_used"]
+    keep = ["labc_check_faults", "labc_check_output_text", "labc_check_output_used", "labc_check_pairs"]
     sources = [*machine.sources, CHECK / "fence_none.c", CHECK / "memory_main.c"]
     assert set(CHECK_SOURCES) <= set(sources)
     core = Image(image(machine.target, toolchain.find(machine.target), sources, keep), cpu=machine.target.cpu or "")
+    core.write(core.symbols["labc_check_pairs"].address, b"\1\0\0\0")
     assert core.call("labc_check_faults", 1, seconds=200).result == 0
     used = int.from_bytes(core.read(core.symbols["labc_check_output_used"].address, 4), "little")
     verdicts = read_tap(core.read(core.symbols["labc_check_output_text"].address, used).decode("ascii"))
