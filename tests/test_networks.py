@@ -1,4 +1,4 @@
-"""60 random networks, in the sweeps 200: C = reference = onnxruntime, bit for bit; and the same bits under other flags, ABIs and compilers."""
+"""60 random networks, in the sweeps 200: C = reference = onnxruntime, bit for bit; also under other flags, ABIs and compilers."""
 
 from __future__ import annotations
 

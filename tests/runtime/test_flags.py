@@ -34,6 +34,8 @@ STRICT = ("-Wshadow", "-Wsign-conversion", "-Wdouble-promotion", "-Wstrict-proto
 def where(value: Any) -> str | None:
     if isinstance(value, tuple):
         return "c11" if value == STRICT else "gnu11-O3"
+    if isinstance(value, str):
+        return value
     return f"{value.cpu or 'host'}-{value.float_abi}" if isinstance(value, Target) else named(value)
 
 
@@ -186,9 +188,7 @@ def scratch_of(kernel: kernels.Kernel) -> int:
     return kernel.scratch_bytes(inputs=9 * 37, rows=37, channels=37, taps=9) if windowed else kernel.scratch_bytes(inputs=300, rows=37)
 
 
-@pytest.mark.parametrize(
-    ("core", "tool"), in_turn(["m4-hard", "m0"], cortex_m_compilers()), ids=lambda v: v if isinstance(v, str) else named(v)
-)
+@pytest.mark.parametrize(("core", "tool"), in_turn(["m4-hard", "m0"], cortex_m_compilers()), ids=where)
 def test_the_work_does_not_depend_on_values(core: str, tool: Toolchain, image: Any) -> None:
     """Executed instructions are the same for zeros, ones and noise (all of x, the constants and the weights)."""
     target = CORTEX_M[core]
