@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # for zoo (networks) and here (what was not run)
@@ -98,6 +101,38 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == path.read_text(encoding="utf-8")
 
     return compare
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """once(name, make): a folder that `make` filled in one worker of pytest-xdist, while the others that ask for it wait."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = shared / f"once-{name}", shared / f"once-{name}.done"
+        with FileLock(shared / f"once-{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of one that failed
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def trained_digits(once: Callable[[str, Callable[[Path], object]], Path]) -> Callable[[str], Any]:
+    """trained_digits(method): what a short run of the recipe digits-mlp left, as its TrainResult; the same for every test."""
+
+    def run(method: str) -> Any:
+        from labc.train.recipes import TrainResult, run
+
+        folder = once(f"digits-{method}", lambda folder: run("digits-mlp", method=method, epochs=3, out=folder / "new", progress=False))
+        return TrainResult(**json.loads((folder / "new" / "train.json").read_text(encoding="utf-8")))
+
+    return run
 
 
 @pytest.fixture

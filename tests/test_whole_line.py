@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,17 @@ import labc
 from labc import trial
 from labc.check import samples
 from labc.ir.core import Type
-from labc.train import BinaryLinear, quantize, recipes
+from labc.train import BinaryLinear, quantize
 from labc.train.data import digits
 from labc.train.methods import mlp
+from labc.train.recipes import TrainResult
 
 RANDOM = 10_000
 
 
 @pytest.mark.parametrize("method", ["lab2", "lab"])
-def test_ten_thousand_inputs_and_all_test_images(method: str, tmp_path: Path) -> None:
-    result = recipes.run("digits-mlp", method=method, epochs=3, out=tmp_path, progress=False)
+def test_ten_thousand_inputs_and_all_test_images(method: str, tmp_path: Path, trained_digits: Callable[[str], TrainResult]) -> None:
+    result = trained_digits(method)
     real = digits(0).test.images.numpy()
     np.save(tmp_path / "real.npy", real)
     checked = trial.check(result.onnx, sample_count=RANDOM, seed=7, inputs=tmp_path / "real.npy")
