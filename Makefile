@@ -1,4 +1,5 @@
-# Two commands:  make demo   the main job on real input      make test   lint, types, the whole test suite
+# Two commands:  make demo   the main job on real input      make test   lint, types, the test suite
+# For who changes labc:  make quick   in a minute, for every save      make test-all   make test, then the sweeps and reduced machines
 # TORCH_INDEX=URL takes torch from another index (a CPU-only or CUDA build); PYTHON=python3.12 picks the interpreter.
 PYTHON ?= python3
 TORCH_INDEX ?=
@@ -6,13 +7,34 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
 
-.PHONY: demo test lint clean
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+# Tests of one function or pass each, and the whole line on the smallest network.
+UNITS := tests/test_tiny.py tests/frontend tests/ir tests/passes tests/plan tests/test_imports.py tests/test_lint.py tests/test_naming.py \
+    tests/test_target.py tests/train/test_data.py tests/train/test_lab.py tests/train/test_quantize.py
+
+.PHONY: demo quick test test-all sweeps reduced lint clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m labc.demo --out $(DEMO)
 
+quick: lint
+	$(PYTEST) --quiet $(UNITS)
+
 test: lint
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+test-all: test
+	$(MAKE) sweeps
+	$(MAKE) reduced
+
+# Every compiler x kernel x case, long draws of random networks, whatever takes minutes and finds little that make test does not.
+sweeps: $(VENV)/.ready
+	$(PYTEST) --sweep
+
+# What may depend on tools, as on machines that lack some (tests/tools.py).
+reduced: $(VENV)/.ready
+	$(PYTEST) --quiet --tools wheels
+	$(PYTEST) --quiet --tools some
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

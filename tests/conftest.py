@@ -66,24 +66,42 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write golden files instead of comparing with them")
+    machines = "wheels (a C compiler and the wheels), some (also a firmware engineer's)"
+    parser.addoption("--tools", choices=("wheels", "some"), help=f"run as on a machine with fewer tools: {machines}")
     parser.addoption(
         "--sweep", action="store_true", help="run the sweeps: what is marked `sweep`, and at greater length what is marked `wider`"
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before any test is imported, since some say by it how many examples they draw."""
+    """Before any test is imported: how many examples are drawn, and which tools there are, is asked there."""
     import breadth
+    import tools
 
     breadth.SWEEP = bool(config.getoption("--sweep"))
+    machine = config.getoption("--tools")
+    if machine:
+        os.environ.pop("CI", None)  # what is missing is not run here
+        if not os.environ.get("PYTEST_XDIST_WORKER"):  # the workers inherit it
+            tools.reduce_path(machine)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if config.getoption("--tools") and not os.environ.get("PYTEST_XDIST_WORKER"):
+        shutil.rmtree(os.environ["PATH"])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A sweep runs what is marked `sweep` and `wider`, another run what is not marked `sweep`."""
-    sweep = config.getoption("--sweep")
-    chosen = [
-        i for i in items if (any(i.iter_markers("sweep")) or any(i.iter_markers("wider")) if sweep else not any(i.iter_markers("sweep")))
-    ]
+    """A sweep takes what is marked `sweep` or `wider`, any other run what is not marked `sweep`; with --tools what may depend on them."""
+    import tools
+
+    def taken(item: pytest.Item) -> bool:
+        if config.getoption("--tools") and item.nodeid.startswith(tools.SAME):
+            return False
+        sweep = next(item.iter_markers("sweep"), None) is not None
+        return sweep or next(item.iter_markers("wider"), None) is not None if config.getoption("--sweep") else not sweep
+
+    chosen = [item for item in items if taken(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
     items[:] = chosen
 
