@@ -88,6 +88,7 @@ def generated(folder: Path) -> Found:
     return found
 
 
+@pytest.mark.sweep
 def test_the_deviations_are_those_listed(tmp_path: Path) -> None:
     if shutil.which("cppcheck") is None:
         not_run_here("MISRA C", "cppcheck is not on PATH")
