@@ -27,7 +27,8 @@ def main(argv: list[str] | None = None) -> int:
         tell(str(error))
         return error.code
     except OSError as error:  # a full disk, a current folder that was deleted: what the machine refuses, the user can mend
-        tell(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
+        reason = error.strerror or str(error) or type(error).__name__
+        tell(f"{error.filename or arguments.command}: {reason}; mend what the system refuses here, and run it again")
         return BAD_INPUT
     except KeyboardInterrupt as stop:
         tell(str(stop) or "interrupted")
@@ -244,13 +245,17 @@ def _print_and_save(a: argparse.Namespace, plain: Any, show: Callable[[Any], Non
 
 
 def _print(a: argparse.Namespace, plain: Any, show: Callable[[Any], None]) -> int:
-    try:
-        if a.json:
-            print(json.dumps(plain, indent=2))
-        else:
-            from rich.console import Console
+    if a.json:
+        text = json.dumps(plain, indent=2) + "\n"
+    else:
+        from rich.console import Console
 
-            show(Console(soft_wrap=False, width=None if sys.stdout.isatty() else 120))
+        console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 120)
+        with console.capture() as shown:
+            show(console)
+        text = shown.get()
+    try:
+        sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still in the buffer must not fail again at the end
