@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zoo
 from here import not_run_here
-from limits import least
+from limits import just_met
 
 from labc import board, driver, emulator, errors, toolchain, trial
 from labc.cli import main
@@ -60,7 +60,7 @@ def test_a_stack_that_does_not_fit_is_not_built(package: str | None, net: Path, 
     """As `labc check` has it: arena, data and stack in the RAM there is."""
     arena = manifest(driver.compile(net, board="microbit-v2", package=package, out=tmp_path / "fits"))["arena"]["bytes"]
     plain = arena + STACK_BYTES - 1  # the kernels' tables are given up
-    ram = least("ram", lambda ram: driver.compile(net, board="microbit-v2", ram=ram, package=package, out=tmp_path / "fits"), plain)
+    ram = just_met("ram", lambda ram: driver.compile(net, board="microbit-v2", ram=ram, package=package, out=tmp_path / "fits"), plain)
     with pytest.raises(LabcError, match=rf"RAM \(microbit-v2\): {ram:,} of {ram - 1:,} bytes, 1 too many; the arena takes"):
         driver.compile(net, board="microbit-v2", ram=ram - 1, package=package, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

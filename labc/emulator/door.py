@@ -91,7 +91,7 @@ class Door:
 
 def inside(place: str, command: Sequence[str], log: IO[bytes]) -> tuple[Process, socket.socket] | None:
     """`command` in a network of its own, and a socket in that network; None if the system allows none."""
-    if sys.platform != "linux":
+    if sys.platform != "linux" or not sys.executable:
         return None
     ours, theirs = socket.socketpair()
     with ours:

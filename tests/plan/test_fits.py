@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zoo_images
-from limits import least
+from limits import just_met
 
 import labc
 from labc.errors import LabcError
@@ -28,7 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_fits_to_the_last_byte_is_built(model: Path, tmp_path: Path) -> None:
     """And with one byte less of flash it is not."""
-    flash = least("flash", lambda flash: labc.compile(model, "arm", out=tmp_path / "out", flash=flash, ram=8192), 65536)
+    flash = just_met("flash", lambda flash: labc.compile(model, "arm", out=tmp_path / "out", flash=flash, ram=8192), 65536)
     with pytest.raises(LabcError, match=rf"^flash \(arm\): {flash:,} of {flash - 1:,} bytes, 1 too many; sign6 takes 4,\d\d\d of it"):
         labc.compile(model, "arm", out=tmp_path / "less", flash=flash - 1, ram=8192)
     assert not (tmp_path / "less").exists()
