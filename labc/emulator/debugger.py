@@ -66,7 +66,8 @@ class Debugger:
                     stream.close()
         if self._door:
             self._door.close()
-        self._log.close()
+        if hasattr(self, "_log"):
+            self._log.close()
         if self._file:
             self._file.unlink(missing_ok=True)
 
