@@ -170,12 +170,14 @@ def test_a_network_is_equal_on_a_board(name: str, net: Path) -> None:
     said = {verdict.what: verdict.status for verdict in checked.verdicts}
     assert said[f"library ({name}) = reference"] == said[f"library ({name}): every layer"] == said[f"RAM ({name})"] == "passed"
     assert checked.chip is not None
-    assert checked.chip.instructions is not None
+    assert 0 < checked.chip.stack < checked.chip.ram <= one.ram_bytes
+    if checked.chip.instructions is None:
+        not_run_here(f"a network's instructions on {name}", f"{emulator.name(one.cpu)} counts none here")
+        return
     assert checked.chip.instructions > 0
     by_layer = dict(checked.chip.layers)
     assert list(by_layer) == ["sign1", "fc2", "fc2.affine"]
     assert abs(sum(by_layer.values()) - checked.chip.instructions) < 100  # the calls' own
-    assert 0 < checked.chip.stack < checked.chip.ram <= one.ram_bytes
 
 
 def test_a_small_cnn_is_equal_on_an_uno(rng: np.random.Generator, tmp_path: Path) -> None:
