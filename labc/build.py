@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from labc import __version__
 from labc.compiling import archive, compile_objects, link_shared, shared_name
@@ -21,6 +21,9 @@ from labc.target import Target
 
 MANIFEST = "manifest.json"
 FORMAT = 1  # of the manifest
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def build(
@@ -39,15 +42,15 @@ def build(
     """
     name = str(facts["name"])
     with swapped(out) as place:
-        write(place, tree)
-        (place / "lib").mkdir()
+        _attempt(out, write, place, tree)
+        _attempt(out, (place / "lib").mkdir)
         objects_dir = place / "objects"
         sources = sorted((place / "src").glob("*.c"))
         objects = compile_objects(toolchain, target, sources, [place / "include", place / "src"], objects_dir)
         archive(toolchain, objects, place / "lib" / f"lib{name}.a")
         if target.cpu is None:
             link_shared(toolchain, target, objects, place / "lib" / shared_name(name))
-        shutil.rmtree(objects_dir)
+        _attempt(out, shutil.rmtree, objects_dir)
         found = look(place)
         manifest = {
             "labc": __version__,
@@ -61,17 +64,17 @@ def build(
             "files": {str(p.relative_to(place).as_posix()): sha256(p) for p in sorted(place.rglob("*")) if p.is_file()},
         }
         manifest |= found
-        write(place, {MANIFEST: json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"})
+        _attempt(out, write, place, {MANIFEST: json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"})
     return out
 
 
 def store(files: Mapping[str, str | bytes], facts: Mapping[str, Any], target: Target, out: Path) -> Path:
     """Write a package's `files` and a manifest with `facts` into `out`, as it was until all is done. Raises LabcError as `build`."""
     with swapped(out) as place:
-        write(place, files)
+        _attempt(out, write, place, files)
         listed = {path: sha256(place / path) for path in sorted(files)}
         manifest = {"labc": __version__, "format": FORMAT, **facts, **_where(target), "files": listed}
-        write(place, {MANIFEST: json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"})
+        _attempt(out, write, place, {MANIFEST: json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"})
     return out
 
 
@@ -90,43 +93,58 @@ def write(folder: Path, tree: Mapping[str, str | bytes]) -> None:
 def swapped(out: Path) -> Iterator[Path]:
     """A folder beside `out` to fill; it takes `out`'s place at the end, or vanishes if anything fails on the way.
 
-    Links are followed: a link stays one, and the folder it names is replaced.
+    Links are followed: a link stays one, and the folder it names is replaced. What is raised while it is filled comes out as it is.
     """
     try:
         out, here = out.resolve(), Path.cwd()
     except (OSError, RuntimeError) as error:  # the current folder is gone; before Python 3.13, links that lead in a circle
         raise LabcError(f"{out}: cannot be written ({error}); name another folder with -o") from error
-    if out.exists() and (reason := _not_ours(out)):
+    there = _attempt(out, out.exists)
+    if there and (reason := _not_ours(out)):
         raise LabcError(f"{out}: {reason}; name another folder with -o, or remove it")
-    if out.exists() and here.is_relative_to(out):
+    if there and here.is_relative_to(out):
         raise LabcError(f"{out}: is the folder you are in, and would be replaced; name another folder with -o")
     made = [parent for parent in out.parents if not parent.exists()]  # innermost first
+    place = _attempt(out, _beside, out)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise LabcError(f"{out}: cannot be written ({error.strerror}); name another folder with -o") from error
-    try:
-        place.chmod(0o777 & ~_umask())  # mkdtemp's is for the owner alone
         yield place
-        old = place.with_name(place.name + ".old")
-        if out.exists():
-            out.rename(old)
-        try:
-            place.rename(out)
-        except OSError:
-            if old.exists():
-                old.rename(out)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise LabcError(f"{out}: cannot be written ({error.strerror or error}); name another folder with -o") from error
+        _attempt(out, _swap, place, out)
     finally:
         shutil.rmtree(place, ignore_errors=True)
         if not out.exists():
             for parent in made:
                 with contextlib.suppress(OSError):  # somebody else put something there meanwhile
                     parent.rmdir()
+
+
+def _attempt(out: Path, action: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
+    """What an action gives that does nothing but write to what becomes `out`. Raises LabcError if it cannot."""
+    try:
+        return action(*arguments, **more)
+    except OSError as error:
+        raise LabcError(f"{out}: cannot be written ({error.strerror or error}); name another folder with -o") from error
+
+
+def _beside(out: Path) -> Path:
+    """A new folder beside `out`, with the permissions of an ordinary one."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    place.chmod(0o777 & ~_umask())  # mkdtemp's is for the owner alone
+    return place
+
+
+def _swap(place: Path, out: Path) -> None:
+    """Put `place` where `out` is, which stays if that fails."""
+    old = place.with_name(place.name + ".old")
+    if out.exists():
+        out.rename(old)
+    try:
+        place.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _umask() -> int:

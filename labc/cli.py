@@ -14,6 +14,7 @@ from typing import Any
 
 from labc.arguments import parser
 from labc.errors import BAD_INPUT, FAILED, INTERRUPTED, NOT_HERE, OK, LabcError
+from labc.progress import tell
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,13 +24,14 @@ def main(argv: list[str] | None = None) -> int:
     try:
         code = _COMMANDS[arguments.command](arguments)
     except LabcError as error:
-        _tell(str(error))
+        tell(str(error))
         return error.code
     except OSError as error:  # a full disk, a current folder that was deleted: what the machine refuses, the user can mend
-        _tell(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
+        reason = error.strerror or str(error) or type(error).__name__
+        tell(f"{error.filename or arguments.command}: {reason}; mend what the system refuses here, and run it again")
         return BAD_INPUT
     except KeyboardInterrupt as stop:
-        _tell(str(stop) or "interrupted")
+        tell(str(stop) or "interrupted")
         return INTERRUPTED
     return code
 
@@ -42,12 +44,6 @@ def _open_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (it is open as long as the process)
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _tell(text: str) -> None:
-    """One line to standard error, if anybody reads it."""
-    with contextlib.suppress(OSError):
-        print(f"labc: {text}", file=sys.stderr, flush=True)
 
 
 def _train(a: argparse.Namespace) -> int:
@@ -244,7 +240,7 @@ def _doctor(a: argparse.Namespace) -> int:
 
 def _say(step: str, a: argparse.Namespace) -> None:
     if not a.json:
-        _tell(f"{step} ...")
+        tell(f"{step} ...")
 
 
 def _print_and_save(a: argparse.Namespace, plain: Any, show: Callable[[Any], None]) -> None:
@@ -257,13 +253,17 @@ def _print_and_save(a: argparse.Namespace, plain: Any, show: Callable[[Any], Non
 
 
 def _print(a: argparse.Namespace, plain: Any, show: Callable[[Any], None]) -> int:
-    try:
-        if a.json:
-            print(json.dumps(plain, indent=2))
-        else:
-            from rich.console import Console
+    if a.json:
+        text = json.dumps(plain, indent=2) + "\n"
+    else:
+        from rich.console import Console
 
-            show(Console(soft_wrap=False, width=None if sys.stdout.isatty() else 120))
+        console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 120)
+        with console.capture() as shown:
+            show(console)
+        text = shown.get()
+    try:
+        sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still in the buffer must not fail again at the end

@@ -67,6 +67,9 @@ class Library:
         functions = ["run", "predict", "self_test", *(("level", "force_level") if self.levels else ())]
         try:
             code = binary.read_bytes()
+        except OSError as error:
+            raise LabcError(f"{binary}: cannot be read ({error.strerror}); build the library again") from error
+        try:
             if hashlib.sha256(code).hexdigest() != files[binary.relative_to(folder).as_posix()]:
                 raise LabcError(f"{binary}: is not the file the manifest lists; build the library again")
             self.ffi = cffi.FFI()
@@ -80,18 +83,22 @@ class Library:
             with tempfile.TemporaryDirectory(prefix="labc-load-", ignore_cleanup_errors=True) as place:
                 copy = Path(place, binary.name)
                 copy.write_bytes(code)
-                self.lib = self.ffi.dlopen(str(copy))
+                self.lib = self._opened(binary, copy)
             for what in functions:
                 self.function(what)
         except AttributeError as error:
             raise LabcError(f"{binary}: {error}; build the library again") from error
-        except OSError as error:
-            raise LabcError(f"{binary}: cannot be loaded on this machine ({error}); build the library here", code=NOT_HERE) from error
         self._pointer = self.ffi.typeof(f"const {ctype} *")
         raw = np.zeros(arena_bytes + arena_align, np.uint8)
         start = -raw.ctypes.data % arena_align
         self.arena = raw[start : start + arena_bytes]
         self._turn = threading.Lock()
+
+    def _opened(self, binary: Path, copy: Path) -> Any:
+        try:
+            return self.ffi.dlopen(str(copy))
+        except OSError as error:
+            raise LabcError(f"{binary}: cannot be loaded on this machine ({error}); build the library here", code=NOT_HERE) from error
 
     def function(self, what: str) -> Any:
         """The C function NAME_`what`."""

@@ -6,7 +6,9 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections import deque
@@ -17,6 +19,7 @@ from typing import IO
 
 from labc.errors import NOT_HERE, LabcError
 
+Process = subprocess.Popen[bytes]
 TIMEOUT_S = 120.0  # for one command; the slowest seen, zig's first link for a target, takes 4 s
 
 
@@ -30,7 +33,7 @@ def run(jobs: Sequence[tuple[str, Sequence[str]]], env: dict[str, str], fine: Se
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     waiting, answers = deque(jobs), list[str]()
-    running: deque[tuple[str, Sequence[str], subprocess.Popen[bytes], IO[bytes], float]] = deque()
+    running: deque[tuple[str, Sequence[str], Process, IO[bytes], float]] = deque()
     with ExitStack() as ends:
         while waiting or running:
             while waiting and len(running) < cores:
@@ -52,19 +55,32 @@ def run(jobs: Sequence[tuple[str, Sequence[str]]], env: dict[str, str], fine: Se
     return answers
 
 
-def start(place: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a program that is talked to through its standard streams; whoever starts it ends it with `end`.
+def start(place: str, command: Sequence[str], log: IO[bytes], *, talks: bool = False, network: socket.socket | None = None) -> Process:
+    """Start a program that runs until `end` is called or, on Linux, this process ends however it may. Its standard error goes to `log`.
 
-    Raises LabcError (NOT_HERE) if it does not start.
+    `talks`: its standard input and output are pipes. `network`: a Unix socket; the program gets a network of its own and a socket in
+    it is sent there, or, if the system does not allow that, the program ends (Linux only). Raises LabcError (NOT_HERE) if it does not
+    start.
     """
+    stream = subprocess.PIPE if talks else subprocess.DEVNULL
+    tethered = sys.platform == "linux" and sys.executable
+    door = network.fileno() if network else 0
+    tether = [sys.executable, "-I", "-S", str(Path(__file__).with_name("tether.py")), str(os.getpid()), str(door)] if tethered else []
     try:
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, start_new_session=True, bufsize=0)
+        return subprocess.Popen(
+            [*tether, *command],
+            stdin=stream,
+            stdout=stream,
+            stderr=log,
+            start_new_session=True,
+            bufsize=0,
+            pass_fds=[door] if door else [],
+        )
     except OSError as error:
         raise LabcError(f"{place}: {command[0]} does not start ({error.strerror}); install it again", code=NOT_HERE) from error
 
 
-def _start(place: str, command: Sequence[str], env: dict[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(place: str, command: Sequence[str], env: dict[str, str], output: IO[bytes]) -> Process:
     try:
         return subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
     except OSError as error:
@@ -72,7 +88,7 @@ def _start(place: str, command: Sequence[str], env: dict[str, str], output: IO[b
         raise LabcError(f"{place}: {command[0]} does not start ({error.strerror}); {remedy}", code=NOT_HERE) from error
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def end(process: Process) -> None:
     """Kill a process and all of its group (a compiler driver has children)."""
     if process.poll() is None:
         if hasattr(os, "killpg"):
@@ -80,6 +96,21 @@ def end(process: subprocess.Popen[bytes]) -> None:
         else:
             process.kill()
     process.wait()
+
+
+def waited(process: Process, seconds: float) -> int | None:
+    """The status that the process ends with, negative if a signal ends it; None if it has not ended within `seconds`."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def said(log: IO[bytes]) -> str:
+    """The last line that a program wrote to `log`, while it may still write there."""
+    size = os.fstat(log.fileno()).st_size
+    text = os.pread(log.fileno(), 1000, max(0, size - 1000)).decode(errors="replace")  # moves no place that both share
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def _complaint(text: str, status: int) -> str:

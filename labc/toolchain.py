@@ -136,8 +136,6 @@ def _trial(toolchain: Toolchain, target: Target) -> str | None:
                 try_image(toolchain, target, Path(name))
     except LabcError as error:
         return str(error).partition("; by hand")[0]
-    except OSError as error:
-        return f"makes a library that does not load here ({error})"
     return None
 
 
@@ -145,7 +143,7 @@ def _trial(toolchain: Toolchain, target: Target) -> str | None:
 def cpu_features(toolchain: Toolchain) -> int:
     """What labc_cpu_features of runtime/cpu.c, compiled, linked and loaded here, says of this processor: a sum of LABC_CPU_*.
 
-    Raises LabcError if the toolchain cannot make it, OSError if what it makes does not load.
+    Raises LabcError if the toolchain cannot make it, or (NOT_HERE) if what it makes does not load.
     """
     from ctypes import CDLL
 
@@ -153,15 +151,16 @@ def cpu_features(toolchain: Toolchain) -> int:
         library = Path(name, shared_name("trial"))
         objects = compile_objects(toolchain, TARGETS["host"], [folder("runtime") / "cpu.c"], [], Path(name))
         link_shared(toolchain, TARGETS["host"], objects, library)
-        return int(CDLL(str(library)).labc_cpu_features())
+        try:
+            loaded = CDLL(str(library))
+        except OSError as error:
+            raise LabcError(f"{toolchain.name}: makes a library that does not load here ({error})", code=NOT_HERE) from error
+        return int(loaded.labc_cpu_features())
 
 
 def host_isas(toolchain: Toolchain) -> tuple[str, ...]:
     """The ISAs of runtime/kernels.def that this machine's processor runs, best first. Raises LabcError if it cannot be asked."""
-    try:
-        return kernels.runnable(host_machine(), cpu_features(toolchain))
-    except OSError as error:
-        raise LabcError(f"host: {toolchain.name} makes a library that does not load here ({error})", code=NOT_HERE) from error
+    return kernels.runnable(host_machine(), cpu_features(toolchain))
 
 
 def not_here(target: Target) -> str | None:

@@ -175,7 +175,7 @@ def try_out(
                 continue
             try:
                 found = proof.library(runner, x, scores, place, counter(progress, place, len(x)))
-            except emulator.StackOverflow:
+            except (emulator.StackOverflow, emulator.EmulatorLost):  # no layer's doing
                 raise
             except emulator.EmulatorFault as fault:
                 source = running.steps_source(made, work)
@@ -190,7 +190,8 @@ def try_out(
                 timing = bench.time_inference(runner.library, x[-1].reshape(-1), tools, wanted, counter(progress, "timing", bench.SAMPLES))
         else:
             cost = costs.run(runner, costs.example(made), sections)
-            if every_layer or wanted.cpu not in qemu.MACHINES:  # there each count starts two emulators
+            # In QEMU each count starts two emulators; simavr does not count.
+            if cost.instructions is not None and (every_layer or wanted.cpu not in qemu.MACHINES):
                 counts, cycles = count_layers(folder, made, tools, running.steps_source(made, work), costs.example(made))
                 cost = replace(cost, layers=counts, layer_cycles=cycles)
             verdicts += costs.fit(made, cost, where)

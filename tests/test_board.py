@@ -14,6 +14,7 @@ import pytest
 import zoo
 import zoo_images
 from here import not_run_here
+from limits import just_met
 
 from labc import board, boards, decode, driver, elf, emulator, errors, toolchain, trial
 from labc import target as targets
@@ -169,12 +170,14 @@ def test_a_network_is_equal_on_a_board(name: str, net: Path) -> None:
     said = {verdict.what: verdict.status for verdict in checked.verdicts}
     assert said[f"library ({name}) = reference"] == said[f"library ({name}): every layer"] == said[f"RAM ({name})"] == "passed"
     assert checked.chip is not None
-    assert checked.chip.instructions is not None
+    assert 0 < checked.chip.stack < checked.chip.ram <= one.ram_bytes
+    if checked.chip.instructions is None:
+        not_run_here(f"a network's instructions on {name}", f"{emulator.name(one.cpu)} counts none here")
+        return
     assert checked.chip.instructions > 0
     by_layer = dict(checked.chip.layers)
     assert list(by_layer) == ["sign1", "fc2", "fc2.affine"]
     assert abs(sum(by_layer.values()) - checked.chip.instructions) < 100  # the calls' own
-    assert 0 < checked.chip.stack < checked.chip.ram <= one.ram_bytes
 
 
 def test_a_small_cnn_is_equal_on_an_uno(rng: np.random.Generator, tmp_path: Path) -> None:
@@ -217,12 +220,12 @@ def test_simavr_does_what_qemu_does(net: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_digits_fit_a_cortex_m0_with_little_memory(rng: np.random.Generator, tmp_path: Path) -> None:
-    """64-256-256-10 in 16 KiB of flash with its self-test, and 1 KiB of RAM with its stack: plain C, for its size."""
+    """64-256-256-10 in 16 KiB of flash with its self-test, and 1 KiB of RAM with its stack: plain C, for its size; by the wheel's zig."""
     if reason := emulator.available("cortex-m0"):
         not_run_here("a network on bbc-microbit", reason)
         return
     path = zoo.save(zoo.own(zoo.random_layers(rng, [64, 256, 256, 10])), tmp_path / "net.onnx")
-    checked = trial.check(path, board="bbc-microbit", sample_count=4, flash=16 << 10, ram=1 << 10)
+    checked = trial.check(path, board="bbc-microbit", sample_count=4, flash=16 << 10, ram=1 << 10, cc="zig")
     assert not checked.failed, checked.verdicts
     assert checked.chip is not None
     assert checked.chip.flash + checked.chip.self_test <= 16 << 10
@@ -347,12 +350,11 @@ def test_too_large_for_a_board_says_by_how_much(net: Path) -> None:
 
 def test_what_does_not_fit_once_linked_is_not_built(net: Path, tmp_path: Path) -> None:
     """The constants fit, the code does not: by how much, which layer, and no folder."""
-    with pytest.raises(
-        LabcError, match=r"flash \(bbc-microbit\): [\d,]+ of 3,200 bytes, [\d,]+ too many; sign1 takes 256 of it; make it narrower"
-    ):
-        driver.compile(net, board="bbc-microbit", flash=3200, out=tmp_path / "out")
+    flash = just_met("flash", lambda flash: driver.compile(net, board="bbc-microbit", flash=flash, out=tmp_path / "fits"), 65536)
+    told = rf"flash \(bbc-microbit\): {flash:,} of {flash - 1:,} bytes, 1 too many; sign1 takes 256 of it; make it narrower"
+    with pytest.raises(LabcError, match=told):
+        driver.compile(net, board="bbc-microbit", flash=flash - 1, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    assert driver.compile(net, board="bbc-microbit", out=tmp_path / "out").is_dir()
 
 
 def test_the_matrix(net: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -227,3 +227,47 @@ def test_a_swap_that_fails_puts_the_old_library_back(digits_like: Path, tmp_path
         labc.compile(digits_like, "host", out=out, name="other")
     assert tree(out) == before
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+ELSEWHERE = [
+    ConnectionResetError(104, "Connection reset by peer"),
+    BrokenPipeError(32, "Broken pipe"),
+    TimeoutError("timed out"),
+    FileNotFoundError(2, "No such file or directory", "/a/tool"),
+    OSError(28, "No space left on device", "/elsewhere/file"),
+    OSError("a library's own words"),
+]
+
+
+@pytest.mark.parametrize("error", ELSEWHERE, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("old", [False, True], ids=["new", "replaced"])
+def test_an_error_of_another_place_is_not_the_folders(old: bool, error: OSError, digits_like: Path, tmp_path: Path) -> None:
+    """What `look` meets, in a connection or a file of its own, comes out as it is, and the folder is as it was."""
+    target = TARGETS["host"]
+    tools, tree_of = toolchain.find(target), driver.emit.emit(driver.planned(driver.front(digits_like), target))
+    out = tmp_path / "deep" / "out"
+    before = tree(labc.compile(digits_like, "host", out=out)) if old else {}
+
+    def look(place: Path) -> dict[str, str]:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        build.build(tree_of, {"name": "net"}, target, tools, out, look)
+    assert caught.value is error
+    assert (tree(out) if old else out.parent.exists()) == (before if old else False)
+    assert [p.name for p in tmp_path.rglob(".*")] == []
+
+
+@pytest.mark.parametrize("written", ["src/net.c", "manifest.json"])
+def test_a_full_disk_is_the_folders(written: str, digits_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Path.write_bytes
+
+    def full(self: Path, content: bytes) -> int:
+        if self.as_posix().endswith(written):
+            raise OSError(28, "No space left on device", str(self))
+        return write(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(LabcError, match=r"out: cannot be written \(No space left on device\); name another folder with -o"):
+        labc.compile(digits_like, "host", out=tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]

@@ -241,6 +241,45 @@ def test_ctrl_c_is_code_130(digits_like: Path, monkeypatch: pytest.MonkeyPatch, 
     assert err.endswith("labc: interrupted\n")
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(28, "No space left on device"), "check: No space left on device; mend"),
+        (ConnectionResetError(104, "Connection reset by peer"), "check: Connection reset by peer; mend"),
+        (OSError("a library's own words"), "check: a library's own words; mend"),
+        (TimeoutError(), "check: TimeoutError; mend"),
+        (PermissionError(13, "Permission denied", "/a/file"), "/a/file: Permission denied; mend"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(
+    error: OSError, told: str, digits_like: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line begins with the file, or with the command if the error names none."""
+    from labc import trial
+
+    def refused(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(trial, "check", refused)
+    code, _, err = out_of(capsys, "check", str(digits_like))
+    assert code == errors.BAD_INPUT
+    assert err.splitlines()[-1] == f"labc: {told} what the system refuses here, and run it again"
+
+
+def test_an_error_while_showing_is_not_the_outputs(
+    digits_like: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from labc import report
+
+    def shown(*_: object) -> None:
+        raise OSError(5, "Input/output error", "/a/file")
+
+    monkeypatch.setattr(report, "show_layers", shown)
+    code, _, err = out_of(capsys, "inspect", str(digits_like))
+    assert code == errors.BAD_INPUT
+    assert err.splitlines()[-1].startswith("labc: /a/file: Input/output error")
+
+
 def test_a_reader_that_leaves_is_no_error(digits_like: Path) -> None:
     if os.name != "posix" or shutil.which("sh") is None:
         not_run_here("pipe to a reader that leaves", "no sh")

@@ -86,7 +86,7 @@ def test_every_instruction_is_in_a_class(cpu: str, tmp_path: Path) -> None:
         return
     call = image.call("mix", 20, measure=True)
     if call.instructions is None:
-        not_run_here(f"cycles on {cpu}", "no compiler for QEMU's plugin")
+        not_run_here(f"cycles on {cpu}", f"{emulator.name(cpu)} counts no instructions here")
         return
     found = decode.tally(call.blocks, decode.UNITS[targets.CORES[cpu].target])
     assert sum(one.executed for one in found.values()) == call.instructions
@@ -183,7 +183,7 @@ def test_avr_takes_what_simavr_counts(tmp_path: Path) -> None:
     for name in ("nothing", "mix"):
         call = image.call(name, 9, measure=True)
         if call.instructions is None:
-            not_run_here("cycles against simavr", "no compiler for QEMU's plugin")
+            not_run_here("cycles against simavr", f"{emulator.name('atmega328p')} counts no instructions here")
             return
         estimates.append(cycles.of(call.blocks, "atmega328p"))
     before, after = estimates

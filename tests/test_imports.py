@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "golden": {"ir", "plan", "reference"},
     "emit": {"plan", "kernels", "resources", "__version__", "ABI"},
     "process": set(),
+    "tether": set(),
     "candidates": set(),
     "cache": set(),
     "flags": {"kernels", "target"},
@@ -43,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "elf": set(),
     "decode": set(),
     "cycles": {"decode", "resources", "target"},
-    "emulator": {"compiling", "decode", "elf", "process", "resources", "target", "toolchain"},
+    "emulator": {"compiling", "decode", "elf", "process", "progress", "resources", "target", "toolchain"},
     "check": {
         "ir", "passes", "reference", "plan", "bits", "toolchain", "compiling", "flags", "kernels", "resources", "target", "library",
         "linked", "image", "elf", "emulator", "cycles",
@@ -66,7 +67,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "boards": {"board", "check", "cycles", "driver", "emulator", "plan", "progress", "report", "toolchain", "trial"},
     "arguments": {"__version__", "board"},
-    "cli": {"arguments", "cache", "driver", "trial", "timing", "report", "doctor", "boards", "package", "train"},
+    "cli": {"arguments", "cache", "driver", "trial", "timing", "report", "doctor", "boards", "package", "progress", "train"},
     "train": {"process"},
     "demo": {"cli"},
 }  # fmt: skip

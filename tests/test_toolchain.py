@@ -217,6 +217,37 @@ def test_survey_shows_every_candidate() -> None:
         assert isinstance(found, str) or found.version[0].isdigit()
 
 
+def test_a_full_disk_is_not_the_compilers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a library that does not load speaks against a compiler."""
+    found = toolchain.find(HOST)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "/tmp/labc-x")
+
+    toolchain.cpu_features.cache_clear()
+    monkeypatch.setattr(toolchain.tempfile, "TemporaryDirectory", full)
+    for ask in (toolchain.host_isas, lambda tools: toolchain.find(HOST, tools.name)):
+        with pytest.raises(OSError, match="No space left on device"):
+            ask(found)
+
+
+def test_a_compiler_whose_libraries_do_not_load_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ctypes
+
+    found = toolchain.find(HOST)
+
+    def refused(path: str) -> None:
+        raise OSError("wrong ELF class")
+
+    toolchain.cpu_features.cache_clear()
+    monkeypatch.setattr(ctypes, "CDLL", refused)
+    with pytest.raises(LabcError, match=r"makes a library that does not load here \(wrong ELF class\)") as caught:
+        toolchain.host_isas(found)
+    assert caught.value.code == NOT_HERE
+    with pytest.raises(LabcError, match=r"makes a library that does not load here \(wrong ELF class\)"):
+        toolchain.find(HOST, found.name)
+
+
 def test_no_compiler_at_all_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "ziglang", None)

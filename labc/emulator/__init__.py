@@ -10,6 +10,7 @@ from labc.emulator import qemu, unicorn, wasm
 from labc.emulator.call import Call as Call
 from labc.emulator.call import EmulatorFault as EmulatorFault
 from labc.emulator.call import EmulatorHang as EmulatorHang
+from labc.emulator.call import EmulatorLost as EmulatorLost
 from labc.emulator.call import StackOverflow as StackOverflow
 
 

@@ -30,6 +30,14 @@ class StackOverflow(EmulatorFault):
         self.args = (f"{function}: {self.reason}; make the network smaller",)
 
 
+class EmulatorLost(EmulatorFault):
+    """The emulator ended, or went silent, before `function` had returned: it was killed, or crashed."""
+
+    def __init__(self, function: str, emulator: str, reason: str) -> None:
+        super().__init__(function, 0, "unknown", f"{emulator} {reason}")
+        self.args = (f"{function}: {self.reason}; run it again",)
+
+
 @dataclass(frozen=True)
 class Call:
     """One call: `result` is r0 or w0 as a signed int. Where it was measured, `instructions` is the exact number issued, those that an IT

@@ -7,24 +7,28 @@ import os
 import re
 import select
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from labc.emulator.call import EmulatorLost
 from labc.emulator.door import Door
 from labc.errors import LabcError
-from labc.process import end, start
+from labc.process import end, said, start, waited
 
+PROGRAM_ENDED = 240  # the least exit status by which a program of runtime/image ends the emulator it runs in
 _STEP_S = 30.0  # for an answer, while nothing runs
+_END_S = 5.0  # for a program that has closed its connection to end
 
 
 class Debugger:
     """`program` with `options` and the file of the image, waiting at its first instruction.
 
-    `words`: more arguments, behind the file's name. `port`: of this machine, where it answers; 0: on standard input and output. `packet`:
-    bytes of memory that it takes in one packet. `data`: what it adds to an address of data. Raises LabcError where it cannot be started
-    or reached.
+    `words`: more arguments, behind the file's name. `port`: where it answers; 0: on standard input and output. `packet`: bytes of memory
+    that it takes in one packet. `data`: what it adds to an address of data. Raises LabcError if it cannot be started or reached; any
+    method raises EmulatorLost, which names `place`, if the program ends or goes silent.
     """
 
     def __init__(self, program: str, options: Sequence[str], image: bytes, words: Sequence[str], port: int, packet: int, data: int) -> None:
@@ -32,16 +36,19 @@ class Debugger:
         self._data = data
         self._door: Door | None = None
         self._file: Path | None = None
+        self._open = True
+        self.place = "emulator"  # the function that was called last
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (`close` closes it)
         try:
             with tempfile.NamedTemporaryFile(suffix=".elf", delete=False) as file:
                 self._file = Path(file.name)
                 file.write(image)
+            command = [shutil.which(program) or program, *options, str(self._file), *words]
             if port:
-                self._door = Door(port)
-            door_words = [] if port else ["-S", "-gdb", "stdio"]
-            self._process = start(program, [shutil.which(program) or program, *options, str(self._file), *words, *door_words])
-            if self._door:
-                self._door.open()
+                self._door = Door(program, command, port, self._log)
+                self._process = self._door.process
+            else:
+                self._process = start(program, [*command, "-S", "-gdb", "stdio"], self._log, talks=True)
         except BaseException:
             self.close()
             raise
@@ -51,6 +58,7 @@ class Debugger:
 
     def close(self) -> None:
         """End the emulator; again does nothing."""
+        self._open = False
         if hasattr(self, "_process"):
             end(self._process)
             for stream in (self._process.stdin, self._process.stdout):
@@ -58,13 +66,16 @@ class Debugger:
                     stream.close()
         if self._door:
             self._door.close()
+        if hasattr(self, "_log"):
+            self._log.close()
         if self._file:
             self._file.unlink(missing_ok=True)
 
     def kill(self) -> None:
         """Have the emulator end by itself, so that its plugins write what they found."""
         self._send("k")
-        self._process.wait(_STEP_S)
+        if waited(self._process, _STEP_S) is None:
+            raise self._lost(f"went on for {_STEP_S:g} s", 0)
         self.close()
 
     def write(self, address: int, data: bytes) -> None:
@@ -102,24 +113,26 @@ class Debugger:
             raise LabcError(f"emulator: {self._program} sets no breakpoint; install one of version 7 or later")
 
     def go(self, seconds: float) -> str:
-        """On to the next stop: nothing at a breakpoint, else the answer. TimeoutError where there is none within `seconds`."""
+        """On to the next stop: nothing at a breakpoint, else the answer. TimeoutError if there is none within `seconds`."""
         self._send("c")
         answer = self._answer(seconds)
         return "" if answer[:1] in ("T", "S") and answer[1:3] == "05" else answer
 
     def ask(self, words: str) -> str:
-        """The answer to a packet. LabcError where there is none."""
+        """The answer to a packet."""
         self._send(words)
         try:
             return self._answer(_STEP_S)
         except TimeoutError:
-            raise LabcError(f"emulator: {self._program} does not answer; run it by hand") from None
+            raise self._lost(f"was silent for {_STEP_S:g} s", 0) from None
 
     def _send(self, words: str) -> None:
+        if not self._open:
+            raise EmulatorLost(self.place, self._program, "has ended already")
         try:
             self._write(f"${words}#{sum(words.encode()) & 0xFF:02x}".encode())
         except OSError as error:
-            raise LabcError(f"emulator: {self._program} ended ({error.strerror}); run it by hand") from error
+            raise self._lost(f"closed its connection ({error.strerror})") from error
 
     def _answer(self, seconds: float) -> str:
         """The next packet; TimeoutError after `seconds`."""
@@ -129,14 +142,33 @@ class Debugger:
         while (found := re.search(rb"\$([^#]*)#[0-9a-f]{2}", self._rest)) is None:
             if not select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
                 raise TimeoutError
-            piece = os.read(stdout.fileno(), 1 << 16)
+            try:
+                piece = os.read(stdout.fileno(), 1 << 16)
+            except OSError as error:  # a connection that is reset
+                raise self._lost(f"closed its connection ({error.strerror})") from error
             if not piece:
-                return f"W{self._process.wait() & 0xFF:02x}"
+                return self._farewell()
             self._rest += piece
         self._rest = self._rest[found.end() :]
-        with contextlib.suppress(BrokenPipeError):  # it may be gone once it has said that the program ended
+        with contextlib.suppress(OSError):  # it may be gone once it has said that the program ended
             self._write(b"+")
         return found[1].decode("latin-1")
+
+    def _farewell(self) -> str:
+        """The packet that stands for the end of the emulator, if the program of the image ended it: on RISC-V it sends none."""
+        status = waited(self._process, _END_S)
+        if status is None or status < PROGRAM_ENDED:
+            raise self._lost("closed its connection")
+        return f"W{status:02x}"
+
+    def _lost(self, what: str, seconds: float = _END_S) -> EmulatorLost:
+        """The error for an emulator that can be used no more, and its end; it may take `seconds` to end by itself."""
+        status = waited(self._process, seconds)
+        if status is not None:
+            what = f"was ended by signal {-status} ({signal.Signals(-status).name})" if status < 0 else f"ended with status {status}"
+        words = said(self._log)
+        self.close()
+        return EmulatorLost(self.place, self._program, f"{what} before it answered" + (f": {words}" if words else ""))
 
     def _write(self, data: bytes) -> None:
         stdin = self._door or self._process.stdin

@@ -20,8 +20,8 @@ from labc import decode, toolchain
 from labc.compiling import link_plugin
 from labc.decode import Block
 from labc.elf import read_elf
-from labc.emulator.call import PAINT, Call, EmulatorFault, EmulatorHang, StackOverflow
-from labc.emulator.debugger import Debugger
+from labc.emulator.call import PAINT, Call, EmulatorFault, EmulatorHang, EmulatorLost, StackOverflow
+from labc.emulator.debugger import PROGRAM_ENDED, Debugger
 from labc.errors import NOT_HERE, LabcError
 from labc.resources import folder
 from labc.target import CORES, TARGETS
@@ -75,8 +75,8 @@ for _cpu, _bits, _model in (("rv32imac_zbb", 32, "rv32,zbb=true"), ("rv64gc_zbb"
     _ram = (0x8040_0000, 0x8050_0000)
     FENCED[_cpu] = tuple(_ram[1] + i * (128 << 10) for i in range(1, 9))
     MACHINES[_cpu] = Machine(f"qemu-system-riscv{_bits}", _options, _ram[0], _ram, 0, "qemu-system-misc", _bits // 8)
-# Where QEMU is missing; it counts no instructions. Its door is one fixed port, so there is one at a time; its packets have 1,024 bytes.
-_OPTIONS = ("-m", "atmega328p", "-f", "16000000", "-g")
+# For machines without QEMU; it counts no instructions. Its door is one fixed port, and its packets have 1,024 bytes. -v: says why it fails.
+_OPTIONS = ("-m", "atmega328p", "-f", "16000000", "-v", "-g")
 SIMAVR = Machine("simavr", _OPTIONS, 32 << 10, (0x100, 0x900), 0x80_0000, "simavr", port=1234, packet=200)
 
 
@@ -130,6 +130,8 @@ class Image:
             if not machine.data and not machine.slot:
                 self._debugger.set(13, high, 4)  # a stack to start with: the vector table's is that of a chip with more memory
             self._run("main", SECONDS)
+        except EmulatorLost as lost:  # no fault of the image's: it has not begun
+            raise LabcError(f"emulator: {lost.reason}; install {machine.package} again", code=NOT_HERE) from lost
         except BaseException:
             self.close()
             raise
@@ -171,6 +173,7 @@ class Image:
         """
         if symbol not in self.symbols or self.symbols[symbol].kind != "function":
             raise LabcError(f"emulator: the image has no function {symbol!r}; name it in `keep` when linking")
+        self._debugger.place = symbol
         self.write(self._heap, bytes([PAINT]) * (self._end - self._heap if measure else _FENCE))
         sp = self._enter(symbol, args)
         self._run(symbol, seconds or SECONDS)
@@ -264,8 +267,9 @@ class Image:
             self.close()
             raise EmulatorHang(symbol, 0, "unknown", f"no end after {seconds:g} s; it hangs, or needs more time") from None
         if answer:
+            self.close()
             code = re.fullmatch(r"W([0-9a-f]+).*", answer)
-            number = int(code[1], 16) - 240 if code else 0
+            number = int(code[1], 16) - PROGRAM_ENDED if code else 0
             names = _TRAPS if self._machine.slot else _EXCEPTIONS
             kind = names.get(number, f"exception {number}")
             raise EmulatorFault(symbol, 0, "unknown", kind if code else f"the emulator answered {answer!r}")

@@ -64,14 +64,17 @@ def _load(path: Path) -> onnx.ModelProto:
         if size >= MAX_BYTES:
             raise LabcError(f"{path}: {size} bytes is past ONNX's 2 GiB; labc reads networks far smaller than that")
         model = onnx.load(str(path), format="protobuf")  # else the file's ending chooses a parser
-        if model.HasField("graph") and not model.graph.node:
-            raise LabcError(f"{path}: the network is empty; export a model with at least one layer")
-        _opset(path, model)
-        onnx.checker.check_model(model)
     except OSError as error:
         raise LabcError(f"{path}: {error.strerror or first_line(error)}; check the path") from error
     except DecodeError as error:
         raise LabcError(f"{path}: not an ONNX file, or truncated; export it again") from error
+    except (onnx.checker.ValidationError, ValueError, UnicodeDecodeError, RuntimeError) as error:
+        raise LabcError(f"{path}: not a valid ONNX model ({first_line(error)}); export it again") from error
+    if model.HasField("graph") and not model.graph.node:
+        raise LabcError(f"{path}: the network is empty; export a model with at least one layer")
+    _opset(path, model)
+    try:
+        onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError, UnicodeDecodeError, RuntimeError) as error:
         raise LabcError(f"{path}: not a valid ONNX model ({first_line(error)}); export it again") from error
     return model

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zoo_images
+from limits import just_met
 
 import labc
 from labc.errors import LabcError
@@ -25,8 +26,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_what_fits_is_built(model: Path, tmp_path: Path) -> None:
-    assert labc.compile(model, "arm", out=tmp_path / "out", flash=12288, ram=8192).is_dir()
+def test_what_fits_to_the_last_byte_is_built(model: Path, tmp_path: Path) -> None:
+    """And with one byte less of flash it is not."""
+    flash = just_met("flash", lambda flash: labc.compile(model, "arm", out=tmp_path / "out", flash=flash, ram=8192), 65536)
+    with pytest.raises(LabcError, match=rf"^flash \(arm\): {flash:,} of {flash - 1:,} bytes, 1 too many; sign6 takes 4,\d\d\d of it"):
+        labc.compile(model, "arm", out=tmp_path / "less", flash=flash - 1, ram=8192)
+    assert not (tmp_path / "less").exists()
 
 
 def test_too_little_ram_names_the_layer_and_what_is_alive(model: Path, tmp_path: Path) -> None:

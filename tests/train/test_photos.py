@@ -185,6 +185,21 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
         read_cropped(path)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="not run here: only Linux bounds a process's files so; needs no tool")
+def test_a_full_disk_is_not_the_files_fault(tmp_path: Path) -> None:
+    """A bound on the size of files, which the child inherits, stands for a full disk."""
+    import resource
+
+    write_cropped(tmp_path / "train_32x32.mat", 20)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(LabcError, match=r"train_32x32.mat: cannot be unpacked: .*X\.npy: cannot be written .*; make room"):
+            read_cropped(tmp_path / "train_32x32.mat")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_a_crash_is_the_childs(tmp_path: Path) -> None:
     """The type of the numbers of X, 2, changed to one that no table has: SciPy 1.17 reads outside its own."""
     path = tmp_path / "train_32x32.mat"

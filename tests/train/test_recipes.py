@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from test_data import write_mnist
 
@@ -319,6 +320,27 @@ def test_an_unwritable_folder(tmp_path: Path) -> None:
         run("digits-mlp", method="fp", out=tmp_path / "file", **QUICK)
     (tmp_path / "csv").write_text("")
     with pytest.raises(LabcError, match=r"cannot be written \(File exists\); make room"):
+        run("digits-mlp", method="fp", out=tmp_path, **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("error", "ours"),
+    [
+        (OSError(28, "No space left on device"), True),
+        (OSError(5, "Input/output error", "OUT/csv/metrics.csv"), True),
+        (ConnectionResetError(104, "Connection reset by peer"), False),
+        (FileNotFoundError(2, "No such file or directory", "/a/library"), False),
+    ],
+)
+def test_an_error_of_another_place_is_not_the_outputs(error: OSError, ours: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if error.filename:
+        error.filename = error.filename.replace("OUT", str(tmp_path))
+
+    def refused(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pl.Trainer, "fit", refused)
+    with pytest.raises(LabcError if ours else type(error), match="cannot be written .*; make room" if ours else str(error.strerror)):
         run("digits-mlp", method="fp", out=tmp_path, **QUICK)
 
 

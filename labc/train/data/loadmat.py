@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 NUMBERS = {"double", "single", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
@@ -42,8 +44,16 @@ def main(file: str, folder: Path, most: int) -> str:
     limit(2 * count * (int(np.prod(IMAGE)) + 8))  # packed and unpacked
     for name, array in loadmat(file, variable_names=["X", "y"]).items():
         if name in ("X", "y"):
-            np.save(folder / name, array, allow_pickle=False)
+            written(folder / f"{name}.npy", partial(np.save, arr=array, allow_pickle=False))
     return ""
+
+
+def written(path: Path, write: Callable[[Path], object]) -> None:
+    """Have a file written. If it cannot be, end and say why: that is not the fault of the file that is read."""
+    try:
+        write(path)
+    except OSError as error:
+        sys.exit(f"{path}: cannot be written ({error.strerror})")
 
 
 if __name__ == "__main__":
@@ -52,4 +62,4 @@ if __name__ == "__main__":
         verdict = main(sys.argv[1], place, int(sys.argv[3]))
     except Exception as error:  # SciPy meets a damaged file with whatever exception comes first
         verdict = f"SciPy cannot read it: {type(error).__name__} {error}".strip()
-    (place / "verdict").write_text(verdict[:500], encoding="utf-8")
+    written(place / "verdict", lambda path: path.write_text(verdict[:500], encoding="utf-8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -35,7 +36,9 @@ def cropped(path: Path, most: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         folder = Path(name)
         # -P: what this process would import, and nothing from the program's folder.
         command = [sys.executable, "-P", str(Path(__file__).with_name("loadmat.py")), str(path.absolute()), name, str(most)]
-        process.run([(str(path), command)], os.environ | {"OPENBLAS_NUM_THREADS": "1"}, _ANY)
+        (words,) = process.run([(str(path), command)], os.environ | {"OPENBLAS_NUM_THREADS": "1"}, _ANY)
+        if unwritten := re.search(r"^.*: cannot be written \(.*\)$", words, re.MULTILINE):
+            raise LabcError(f"{path}: cannot be unpacked: {unwritten[0]}; make room there, or name another folder with TMPDIR")
         try:
             verdict = (folder / "verdict").read_text(encoding="utf-8")
             arrays = [np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("X", "y") if not verdict]

@@ -40,13 +40,18 @@ class Checkpoint(ModelCheckpoint):
 def load(path: Path) -> dict[str, Any]:
     """The checkpoint: tensors and plain values, nothing that runs code."""
     try:
+        with path.open("rb"):
+            pass
+    except FileNotFoundError as error:
+        raise LabcError(f"{path}: no checkpoint there; train without --resume, or give the --out of the run to go on with") from error
+    except OSError as error:
+        raise LabcError(f"{path}: cannot be read ({error.strerror}); check its permissions, or train without --resume") from error
+    try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # torch does not look at the checksums
         if damaged is not None:
             raise zipfile.BadZipFile(damaged)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise LabcError(f"{path}: no checkpoint there; train without --resume, or give the --out of the run to go on with") from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError) as error:
         raise LabcError(f"{path}: not a whole checkpoint ({type(error).__name__}); train without --resume") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("labc"), dict) or not {"epoch", "state_dict"} <= checkpoint.keys():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import logging
@@ -33,6 +34,7 @@ from labc.train.recipes import checkpoints
 from labc.train.recipes.batches import Batch, Shuffled, Whole
 from labc.train.recipes.recipe import Recipe, TrainResult
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of an error that names no file
 _CALIBRATION = 1000  # training images that calibrate 8-bit activations and are compared on export
 
 
@@ -242,7 +244,8 @@ def _threads(number: int | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interruptible(name: str, last: Path, began: int, resumed: bool) -> Iterator[None]:
-    """Ctrl-C, which Lightning answers with SystemExit and a disabled Ctrl-C, becomes a LabcError with code 130; a full disk another."""
+    """Ctrl-C, which Lightning answers with SystemExit and a disabled Ctrl-C, becomes a LabcError with code 130; an output that cannot be
+    written another. Lightning writes in many places, so the error itself tells that it is about the output."""
     main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT) if main else None
     try:
@@ -253,6 +256,9 @@ def _interruptible(name: str, last: Path, began: int, resumed: bool) -> Iterator
         kept = f"epoch {checkpoints.load(last)['epoch'] + 1} is kept in {last}; go on with --resume" if ours else "no epoch was finished"
         raise LabcError(f"{name}: interrupted; {kept}", code=INTERRUPTED) from error
     except OSError as error:
+        ours = error.errno in _FULL if error.filename is None else Path(str(error.filename)).is_relative_to(last.parent)
+        if not ours:
+            raise
         raise LabcError(
             f"{last.parent}: cannot be written ({error.strerror or error}); make room, choose another --out, or go on with --resume"
         ) from error
