@@ -258,10 +258,9 @@ def _print(a: argparse.Namespace, plain: Any, show: Callable[[Any], None]) -> in
     else:
         from rich.console import Console
 
-        console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 120)
-        with console.capture() as shown:
-            show(console)
-        text = shown.get()
+        shown, terminal = io.StringIO(), sys.stdout.isatty()
+        show(Console(file=shown, force_terminal=terminal, soft_wrap=False, width=None if terminal else 120))
+        text = shown.getvalue()
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

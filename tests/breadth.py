@@ -43,3 +43,9 @@ def first_of(rows: Sequence[tuple[Any, ...]]) -> list[Any]:
     """Parameters for all rows, of which a run takes the first of those that begin alike: a target with its best compiler."""
     seen = set()
     return [pytest.param(*row, marks=pytest.mark.sweep if row[0] in seen else seen.add(row[0]) or ()) for row in rows]
+
+
+def without_zig(tools: Sequence[Any]) -> list[Any]:
+    """Parameters for compilers of this machine, of which zig is left to the sweeps if it is not the only one: its first link of a program
+    compiles a C library, for 15 s."""
+    return some(tools, [tool for tool in tools if tool.family != "zig"] or tools)

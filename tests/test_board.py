@@ -370,7 +370,9 @@ def test_the_matrix(net: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert "4 boards: 3 passed, 0 failed, 1 not run here" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("everything", "least"), [(True, 12), (False, 8)], ids=["every tool", "the wheels alone"])
+@pytest.mark.parametrize(
+    ("everything", "least"), [(True, 12), pytest.param(False, 8, marks=pytest.mark.sweep)], ids=["every tool", "the wheels alone"]
+)
 def test_boards_that_are_equal(
     everything: bool, least: int, net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

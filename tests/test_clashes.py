@@ -22,7 +22,7 @@ from labc.target import TARGETS, Target
 
 HOST = TARGETS["host"]
 TOOLS = [
-    (target, tool)
+    pytest.param(target, tool, marks=pytest.mark.sweep if (target, name) == (HOST, "zig") else ())  # the first such link takes 15 s
     for target in (HOST, TARGETS["arm"])
     for name, tool in toolchain.survey(target)
     if isinstance(tool, Toolchain) and name != "cc"

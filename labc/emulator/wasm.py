@@ -118,6 +118,10 @@ def _compiled(data: bytes) -> tuple[Any, Any]:
     w: Any = import_module("wasmtime")
     config = w.Config()
     config.consume_fuel = True
+    if hasattr(w.Config, "signals_based_traps"):  # versions before it have no choice
+        # Else a trap is a SIGSEGV, for which wasmtime sets a handler once: it ends the process if that was replaced since, as Lightning
+        # does after each training.
+        config.signals_based_traps = False
     engine = w.Engine(config)
     return engine, w.Module(engine, data)
 

@@ -259,7 +259,7 @@ static uint32_t fits(const walk *w, const labc_window *v, uint32_t inputs, uint3
     return labc_check_fits(w->row, larger(larger(larger(x, y), larger(weights, scratch)), 8 * rows));
 }
 
-/* Two fills - random, and the others in turn - and both placements of one window; for pairs, each of them with one of the other. */
+/* Two fills - random, and the others in turn - and both placements of one window; of pairs, one of these in turn, without a window two. */
 static uint32_t fills(walk *w, uint32_t inputs, uint32_t rows, const labc_window *v, uint32_t pixels)
 {
     const uint32_t round = w->round++;
@@ -267,7 +267,7 @@ static uint32_t fills(walk *w, uint32_t inputs, uint32_t rows, const labc_window
     for (uint32_t i = 0; i < 2; ++i) {
         const uint32_t number = w->number++;
         for (uint32_t snug = 0; snug < 2; ++snug) {
-            if (labc_check_pairs && (round + i) % 2 != snug) {
+            if (labc_check_pairs && (v == 0 ? (round + i) % 2 != snug : i != round % 2 || snug != (round + round / 2) % 2)) {
                 continue;
             }
             const labc_check_case c = {.row = w->row,

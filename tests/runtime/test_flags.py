@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from breadth import in_turn
+from breadth import in_turn, without_zig
 from building import CHECK, CORTEX_M, CORTEX_M_KERNELS, HOST, RUNTIME, cortex_m_compilers, host_compilers, load, named
 from here import not_run_here
 from test_scalar import draw_affine
@@ -40,8 +40,8 @@ def where(value: Any) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("target", "tool", "flags"),
-    [row for target, tools in PLACES for row in in_turn([target], tools, [STRICT, ("-std=gnu11", "-O3", *STRICT)])],
+    ("target", "flags", "tool"),
+    [row for target, tools in PLACES for row in in_turn([target], [STRICT, ("-std=gnu11", "-O3", *STRICT)], tools)],
     ids=where,
 )
 def test_no_warnings(target: Target, tool: Toolchain, flags: Sequence[str], tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def hidden_call(kernel: kernels.Kernel) -> str:
     return "".join(f"    hide({name});\n" for name in hidden) + f"    {kernel.function}({arguments});\n"
 
 
-@pytest.mark.parametrize("tool", host_compilers(), ids=named)
+@pytest.mark.parametrize("tool", without_zig(host_compilers()), ids=named)
 def test_no_branch_and_no_address_depends_on_values_on_this_machine(tool: Toolchain, tmp_path: Path) -> None:
     if shutil.which("valgrind") is None or not Path("/usr/include/valgrind/memcheck.h").is_file():
         not_run_here("values under memcheck", "valgrind or its headers are not installed: apt install valgrind")

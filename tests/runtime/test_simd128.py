@@ -6,6 +6,8 @@ The kernel check proves the rest (tests/check/test_kernels.py); memory has no un
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +123,25 @@ def test_sign_counts_do_not_overflow(inputs: int, module: Path | None) -> None:
         run.write(limits, (at_most * (1 if op == "sign_matvec" else 2)).astype(np.int32).tobytes())
         run.call(f"labc_{op}_threshold_simd128", *at, limits, *size, y, *scratch)
         assert struct.unpack("<I", run.read(y, 4)) == (0b10101010101,)
+
+
+TRAP = """
+import signal, sys
+from pathlib import Path
+from labc.emulator import EmulatorFault, wasm
+run = wasm.Image(Path(sys.argv[1]))
+signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+try:
+    run.call(sys.argv[2], *[1 << 30] * int(sys.argv[3]))
+except EmulatorFault as fault:
+    print(fault)
+"""
+
+
+def test_a_trap_needs_no_signal_handler(module: Path | None) -> None:
+    """A library may have taken it away, as Lightning does after a training: the process goes on."""
+    if module is None:
+        return
+    words = [f"labc_{OPS[0]}_simd128", str(len(TABLE.ops[OPS[0]].parameters))]
+    done = subprocess.run([sys.executable, "-c", TRAP, str(module), *words], capture_output=True, text=True, check=False)
+    assert "out of bounds memory access" in done.stdout, done
