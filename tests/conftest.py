@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("not run here")
         for line in dict.fromkeys(NOT_RUN):
             terminalreporter.line(line)
+    seconds, tests = Counter[str](), Counter[str]()
+    for report in (report for reports in terminalreporter.stats.values() for report in reports if isinstance(report, pytest.TestReport)):
+        folder = report.nodeid.partition("::")[0].rpartition("/")[0]
+        seconds[folder] += report.duration
+        tests[folder] += report.when == "call"
+    terminalreporter.section("time by folder, of all workers together")
+    for folder, spent in seconds.most_common():
+        terminalreporter.line(f"{folder:<16}{tests[folder]:6} tests{spent:8.0f} s")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
