@@ -26,16 +26,18 @@ def some(values: Iterable[T], chosen: Iterable[T]) -> list[Any]:
     return [pytest.param(value, marks=() if value in kept else pytest.mark.sweep) for value in values]
 
 
-def in_turn(*factors: Sequence[Any]) -> list[Any]:
+def in_turn(*factors: Sequence[Any], rare: Sequence[Any] = ()) -> list[Any]:
     """Parameters for every combination of values, of which a run takes each one of all factors but the last, whose values take turns.
 
-    Of three factors, the last of which is the shortest, these have every pair of values of any two. The sweeps take the others too.
+    Of three factors, the last of which is the shortest, these have every pair of values of any two. The sweeps take the others too, and
+    those with a `rare` value of the last factor, unless it has no others.
     """
+    turns = [value for value in factors[-1] if value not in rare] or factors[-1]
     found = []
     for combination in itertools.product(*map(enumerate, factors)):
-        *others, last = (index for index, _ in combination)
-        taken = sum(others) % len(factors[-1]) == last
-        found.append(pytest.param(*(value for _, value in combination), marks=() if taken else pytest.mark.sweep))
+        values = [value for _, value in combination]
+        taken = values[-1] == turns[sum(index for index, _ in combination[:-1]) % len(turns)]
+        found.append(pytest.param(*values, marks=() if taken else pytest.mark.sweep))
     return found
 
 
@@ -43,9 +45,3 @@ def first_of(rows: Sequence[tuple[Any, ...]]) -> list[Any]:
     """Parameters for all rows, of which a run takes the first of those that begin alike: a target with its best compiler."""
     seen = set()
     return [pytest.param(*row, marks=pytest.mark.sweep if row[0] in seen else seen.add(row[0]) or ()) for row in rows]
-
-
-def without_zig(tools: Sequence[Any]) -> list[Any]:
-    """Parameters for compilers of this machine, of which zig is left to the sweeps if it is not the only one: its first link of a program
-    compiles a C library, for 15 s."""
-    return some(tools, [tool for tool in tools if tool.family != "zig"] or tools)

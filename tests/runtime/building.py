@@ -43,6 +43,11 @@ def cortex_m_compilers() -> list[Toolchain]:
     return compilers(CORTEX_M["m4-hard"])
 
 
+def zigs(tools: list[Toolchain]) -> list[Toolchain]:
+    """The wheel's compiler among them: the first compilation or link of each kind takes it seconds, so most of its tests are sweeps."""
+    return [tool for tool in tools if tool.family == "zig"]
+
+
 def named(tool: Toolchain) -> str:
     return f"{tool.name}-{tool.version}"
 

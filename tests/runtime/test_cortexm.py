@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from breadth import in_turn
-from building import CORTEX_M_KERNELS, cortex_m_compilers, named
+from building import CORTEX_M_KERNELS, cortex_m_compilers, named, zigs
 from numpy.typing import NDArray
 
 from labc import bits, kernels
@@ -21,6 +21,7 @@ from labc.target import TARGETS
 CORES = ("cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
 TABLE = kernels.table()
 OPS = [kernel.op for kernel in TABLE.kernels.values() if kernel.isa == "cortexm"]
+COMPILERS = cortex_m_compilers()
 # Words of x 1 to 9, 15 to 17, 25; a bit more or less than whole words. Rows around 32 and 128.
 SIZES = [(1, 1), (31, 2), (32, 33), (33, 31), (64, 32), (95, 3), (128, 7), (160, 129), (191, 5), (224, 4), (255, 128), (256, 127), (257, 9)]
 SIZES += [(480, 3), (512, 64), (544, 2), (785, 10)]
@@ -60,7 +61,7 @@ def call(core: Image, op: str, inputs: int, rows: int, y: NDArray[Any], *before:
     return np.frombuffer(core.read(out, y.nbytes), y.dtype)
 
 
-ON_CORES = pytest.mark.parametrize(("name", "tool"), in_turn(CORES, cortex_m_compilers()), ids=label)
+ON_CORES = pytest.mark.parametrize(("name", "tool"), in_turn(CORES, COMPILERS, rare=zigs(COMPILERS)), ids=label)
 
 
 @ON_CORES
@@ -80,7 +81,7 @@ def test_signs(load: Any, name: str, tool: Toolchain) -> None:
         np.testing.assert_array_equal(got, want, err_msg=f"{inputs} {rows}")
 
 
-@pytest.mark.parametrize(("name", "tool", "dtype"), in_turn(CORES, cortex_m_compilers(), [np.int8, np.uint8]), ids=label)
+@pytest.mark.parametrize(("name", "dtype", "tool"), in_turn(CORES, [np.int8, np.uint8], COMPILERS, rare=zigs(COMPILERS)), ids=label)
 def test_bytes(load: Any, name: str, tool: Toolchain, dtype: Any) -> None:
     core, rng = load(name, tool), np.random.default_rng(2)
     least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
@@ -170,7 +171,9 @@ CONVOLUTIONS = [op for op in OPS if TABLE.ops[op].family == "conv"]
 
 
 @pytest.mark.parametrize(
-    ("name", "op", "tool"), in_turn(["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m33"], CONVOLUTIONS, cortex_m_compilers()), ids=label
+    ("name", "op", "tool"),
+    in_turn(["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m33"], CONVOLUTIONS, COMPILERS, rare=zigs(COMPILERS)),
+    ids=label,
 )
 def test_convolutions(load: Any, name: str, op: str, tool: Toolchain) -> None:
     """As plain C does, at any window."""

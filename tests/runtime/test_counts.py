@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from breadth import first_of, in_turn
-from building import CORTEX_M, HOST, M55, RUNTIME, compilers, cortex_m_compilers, host_compilers, named
+from building import CORTEX_M, HOST, M55, RUNTIME, compilers, cortex_m_compilers, host_compilers, named, zigs
 from here import not_run_here
 
 from labc import emulator, kernels
@@ -199,7 +199,7 @@ def emulated(image: Any, core: str, tool: Toolchain, rows: Sequence[Row]) -> Cor
     return emulator.load(image(target, tool, sources, sorted({functions[row.kernel] for row in rows})), target.cpu or "")
 
 
-@pytest.mark.parametrize(("core", "tool"), in_turn(list(EMULATED), cortex_m_compilers()), ids=label)
+@pytest.mark.parametrize(("core", "tool"), in_turn(list(EMULATED), cortex_m_compilers(), rare=zigs(cortex_m_compilers())), ids=label)
 def test_on_an_emulated_core(image: Any, core: str, tool: Toolchain) -> None:
     table = kernels.table()
     named_kernels = {f"{kernel.op} {kernel.isa}": kernel for kernel in table.kernels.values()}
@@ -336,7 +336,9 @@ WASM_CONVOLUTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("core", "tool"), in_turn(list(wasm.CPUS), compilers(TARGETS["wasm32"])), ids=label)
+@pytest.mark.parametrize(
+    ("core", "tool"), in_turn(list(wasm.CPUS), compilers(TARGETS["wasm32"]), rare=zigs(compilers(TARGETS["wasm32"]))), ids=label
+)
 def test_in_wasmtime(image: Any, core: str, tool: Toolchain) -> None:
     """The best ISA of each core."""
     if reason := wasm.available():
@@ -360,7 +362,7 @@ def test_in_wasmtime(image: Any, core: str, tool: Toolchain) -> None:
         c.limits("").judge(c.instructions(run) / c.products, tool)
 
 
-@pytest.mark.parametrize(("core", "tool"), in_turn(list(LAYERS), cortex_m_compilers()), ids=label)
+@pytest.mark.parametrize(("core", "tool"), in_turn(list(LAYERS), cortex_m_compilers(), rare=zigs(cortex_m_compilers())), ids=label)
 def test_layers_on_an_emulated_core(image: Any, core: str, tool: Toolchain) -> None:
     table = kernels.table()
     named_kernels = {f"{kernel.op} {kernel.isa}": kernel for kernel in table.kernels.values()}
@@ -488,9 +490,7 @@ def executed(program: Path, *arguments: str) -> int:
     return int(found[1])
 
 
-@pytest.mark.parametrize(
-    ("row", "tool"), in_turn(X86, [tool for tool in host_compilers() if tool.family != "zig"] or host_compilers()), ids=label
-)
+@pytest.mark.parametrize(("row", "tool"), in_turn(X86, host_compilers(), rare=zigs(host_compilers())), ids=label)
 def test_on_x86_64(row: Row, tool: Toolchain, tmp_path: Path) -> None:
     """What a run with one call of sign_matvec_threshold executes more than one without."""
     if platform.machine() != "x86_64":

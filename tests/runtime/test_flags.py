@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from breadth import in_turn, without_zig
-from building import CHECK, CORTEX_M, CORTEX_M_KERNELS, HOST, RUNTIME, cortex_m_compilers, host_compilers, load, named
+from breadth import in_turn, some
+from building import CHECK, CORTEX_M, CORTEX_M_KERNELS, HOST, RUNTIME, cortex_m_compilers, host_compilers, load, named, zigs
 from here import not_run_here
 from test_scalar import draw_affine
 
@@ -27,8 +27,9 @@ from labc.flags import WARNINGS, Toolchain, machine_flags
 from labc.target import TARGETS, Target
 
 MEMORIES = [CHECK / "fence_none.c", CHECK / "fence_given.c"]
-PLACES = [(HOST, host_compilers()), *((target, cortex_m_compilers()) for target in CORTEX_M.values())]
 STRICT = ("-Wshadow", "-Wsign-conversion", "-Wdouble-promotion", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Wvla")
+O3 = ("-std=gnu11", "-O3", *STRICT)
+ON_CORES = in_turn(list(CORTEX_M.values()), [STRICT, O3], cortex_m_compilers(), rare=zigs(cortex_m_compilers()))
 
 
 def where(value: Any) -> str | None:
@@ -41,7 +42,10 @@ def where(value: Any) -> str | None:
 
 @pytest.mark.parametrize(
     ("target", "flags", "tool"),
-    [row for target, tools in PLACES for row in in_turn([target], [STRICT, ("-std=gnu11", "-O3", *STRICT)], tools)],
+    [
+        *in_turn([HOST], [STRICT, O3], host_compilers(), rare=zigs(host_compilers())),
+        *(pytest.param(*row.values, marks=row.marks or (pytest.mark.sweep if row.values[1] == STRICT else ())) for row in ON_CORES),
+    ],
     ids=where,
 )
 def test_no_warnings(target: Target, tool: Toolchain, flags: Sequence[str], tmp_path: Path) -> None:
@@ -188,7 +192,7 @@ def scratch_of(kernel: kernels.Kernel) -> int:
     return kernel.scratch_bytes(inputs=9 * 37, rows=37, channels=37, taps=9) if windowed else kernel.scratch_bytes(inputs=300, rows=37)
 
 
-@pytest.mark.parametrize(("core", "tool"), in_turn(["m4-hard", "m0"], cortex_m_compilers()), ids=where)
+@pytest.mark.parametrize(("core", "tool"), in_turn(["m4-hard", "m0"], cortex_m_compilers(), rare=zigs(cortex_m_compilers())), ids=where)
 def test_the_work_does_not_depend_on_values(core: str, tool: Toolchain, image: Any) -> None:
     """Executed instructions are the same for zeros, ones and noise (all of x, the constants and the weights)."""
     target = CORTEX_M[core]
@@ -261,7 +265,7 @@ def hidden_call(kernel: kernels.Kernel) -> str:
     return "".join(f"    hide({name});\n" for name in hidden) + f"    {kernel.function}({arguments});\n"
 
 
-@pytest.mark.parametrize("tool", without_zig(host_compilers()), ids=named)
+@pytest.mark.parametrize("tool", some(host_compilers(), host_compilers()[:2]), ids=named)
 def test_no_branch_and_no_address_depends_on_values_on_this_machine(tool: Toolchain, tmp_path: Path) -> None:
     if shutil.which("valgrind") is None or not Path("/usr/include/valgrind/memcheck.h").is_file():
         not_run_here("values under memcheck", "valgrind or its headers are not installed: apt install valgrind")
