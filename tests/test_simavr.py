@@ -263,6 +263,7 @@ core.call("hang")
 LEFT = """
 import os, signal, subprocess, sys, time
 how = getattr(signal, sys.argv[1])
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job is started with it ignored, and hands that on
 labc = subprocess.Popen([sys.executable, "-c", *sys.argv[2:]], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 pid = int(labc.stdout.readline())
 time.sleep(0.3)
