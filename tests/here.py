@@ -7,7 +7,7 @@ import os
 import pytest
 
 NOT_RUN: list[str] = []
-KERNEL_CHECK: list[str] = []  # the matrix of kernels and machines, as the test that made it printed it
+KERNEL_CHECK: list[str] = []  # a line for each machine and compiler that all kernels were checked with
 
 
 def not_run_here(what: str, reason: str) -> None:

@@ -14,7 +14,7 @@ import breadth
 import pytest
 from breadth import some
 from building import CHECK, CHECK_SOURCES, HOST, RUNTIME, compilers, host_compilers, named
-from here import not_run_here
+from here import KERNEL_CHECK, not_run_here
 
 from labc import emulator, kernels, toolchain
 from labc.check import kernels as kernel_check
@@ -230,6 +230,7 @@ def test_on_an_emulated_core_with_other_compilers(machine: Machine, tool: Toolch
     assert [v.what for v in column.kernels] == machine.rows
     assert {v.status for v in column.kernels} == {"passed"}, column
     assert "failed" not in {v.status for v in column.faults}, column
+    KERNEL_CHECK.append(f"{column.machine:<15}{column.compiler}: {len(column.kernels)} kernels passed, {column.found} planted faults found")
 
 
 def test_as_a_board_would_run_it(image: Any) -> None:
