@@ -61,7 +61,7 @@ def proven(path: Path, one: driver.Compiled, x: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.wider
-@settings(max_examples=breadth.examples(100, 1000))
+@settings(max_examples=breadth.examples(100, 500))
 @given(zoo_images.networks())
 def test_any_network_is_lowered_exactly(tmp_path_factory: pytest.TempPathFactory, network: Network) -> None:
     path, one = compiled(network, tmp_path_factory.mktemp("any"))
@@ -82,7 +82,7 @@ def each_example(test: Callable[..., None]) -> Callable[..., None]:
 
 @pytest.mark.wider
 @each_example
-@settings(COMPILING, max_examples=breadth.examples(12, 150))
+@settings(COMPILING, max_examples=breadth.examples(12, 60))
 @given(zoo_images.networks())
 def test_any_network_is_equal_everywhere(tmp_path_factory: pytest.TempPathFactory, kept: Kept, network: Network) -> None:
     """C too, on each instruction set with what it falls back to, as on a processor that has no better."""

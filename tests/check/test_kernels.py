@@ -112,7 +112,8 @@ def told_column(text: str) -> Column:
 @pytest.mark.parametrize("name", [machine.name for machine in machines() if machine.name != "host"])
 def test_every_case_on_every_machine(name: str) -> None:
     (machine,) = (machine for machine in machines() if machine.name == name)
-    (column,) = kernel_check.check([machine], 1).columns
+    # Machines that run the code of others on one more core: pairs.
+    (column,) = kernel_check.check([machine], 1, pairs=() if name in TRIED or name == "cortex-m0" else machine.isas).columns
     judge(column, machine)
 
 
