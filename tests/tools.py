@@ -21,8 +21,15 @@ MISSING = {
     "some": [*_COMPILERS, *_OTHERS, "qemu-system-[!a]*", "qemu-system-avr", "qemu-system-alpha", "qemu-[!s]*", "qemu-s[!y]*"],
 }
 
-# Tests of these do not look for tools: they are the same as on a machine with all.
-SAME = ("tests/frontend/", "tests/ir/", "tests/passes/", "tests/train/", "tests/test_lint.py", "tests/test_readme.py")
+# What is the same on a machine with all tools: tests that look for none, and kernels with a compiler that the sweeps take there.
+SAME = (
+    *(f"tests/{name}" for name in ("frontend/", "ir/", "passes/", "train/", "test_lint.py", "test_readme.py", "test_images.py")),
+    *(
+        f"tests/runtime/test_{name}"
+        for name in ("adding", "cortexm", "elsewhere", "flags", "kernel_check", "mve", "neon", "pairs", "scalar")
+    ),
+    "tests/check/test_kernels.py::test_every_kernel_on_some_machine",
+)
 
 
 def reduce_path(which: str) -> None:
