@@ -26,7 +26,7 @@ LIMIT = 256 << 20  # bytes of objects; a whole kernel check takes 1 MiB per comp
 _SHARDS = 16  # by the first digit of the key, so that trimming looks at a sixteenth of the objects
 _SHARE = LIMIT // _SHARDS
 _LARGEST = _SHARE // 8  # a larger object, the constants of a large network, is not worth what it would displace
-_FORMAT = "1"  # of keys and entries
+_FORMAT = "2"  # of keys and entries
 
 # What makes an object depend on more than the contents of its files.
 _UNKEPT = re.compile(rb"__DATE__|__TIME__|__TIMESTAMP__|__has_include|\.incbin|#\s*embed\b")
@@ -109,14 +109,17 @@ class ObjectCache:
         out.write_bytes(content)
         return True
 
-    def keep(self, key: str, built: Path, depends: Path, folders: Sequence[Path]) -> None:
-        """Keep the object `built`; `depends` is the list of files, as `make` has it, that the compiler read. A full disk keeps nothing."""
+    def keep(self, key: str, built: Path, depends: Path | None, folders: Sequence[Path]) -> None:
+        """Keep the object `built`; a full disk keeps nothing.
+
+        `depends`: the list of files, as `make` has it, that the compiler read; None if its own headers change with its identity alone.
+        """
         entry = self._entry(key)
         try:
             content = built.read_bytes()
             if len(content) > _LARGEST:
                 return
-            facts = {"sha256": hashlib.sha256(content).hexdigest(), "headers": fingerprints(_outside(depends, folders))}
+            facts = {"sha256": hashlib.sha256(content).hexdigest(), "headers": fingerprints(_outside(depends, folders) if depends else [])}
             entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=entry.parent, prefix=".", delete=False) as file:
                 file.write(json.dumps(facts).encode() + b"\n" + content)

@@ -58,13 +58,16 @@ def compile_objects(
     if not missing:
         return objects
     with environment(toolchain) as env:
-        lists = {s: ("-MD", "-MF", str(Path(env["TMPDIR"], f"{i}.d"))) for i, (s, _) in enumerate(missing) if keys[s]}
+        # Not of zig, whose objects are others with -MD; its headers come with it and change with its version.
+        listed = [s for s, _ in missing if keys[s] and toolchain.family != "zig"]
+        lists = {s: ("-MD", "-MF", str(Path(env["TMPDIR"], f"{i}.d"))) for i, s in enumerate(listed)}
         command = [*toolchain.cc, *flags]
         run([(s.name, [*command, *isa_flags(s), *extra_flags, *lists.get(s, ()), "-c", str(s), "-o", str(o)]) for s, o in missing], env)
         for source, built in missing:
             key, own = keys[source], [*base, *isa_flags(source), *extra_flags]
             if key and key == kept.key(source, folders, own, extra_flags):  # it was not written to meanwhile
-                kept.keep(key, built, Path(lists[source][-1]), [source.parent, *folders])
+                depends = Path(lists[source][-1]) if source in lists else None
+                kept.keep(key, built, depends, [source.parent, *folders])
     kept.trim()
     return objects
 

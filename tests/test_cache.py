@@ -20,7 +20,7 @@ from labc.compiling import compile_objects
 from labc.errors import LabcError
 from labc.flags import Toolchain
 from labc.resources import folder
-from labc.target import TARGETS
+from labc.target import TARGETS, Target
 
 HOST = TARGETS["host"]
 
@@ -67,10 +67,26 @@ def test_a_build_from_the_cache_has_the_same_bytes(
     taken = build("elsewhere/taken")
     assert not compiled
     with monkeypatch.context() as patch:
-        patch.setattr(compiling.cache, "user_folder", lambda name: None)
+        patch.setattr(ObjectCache, "key", lambda *arguments: None)
         without = build("without")
     assert "net.c" in compiled
     assert filled == taken == without
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
+def test_every_compiler_makes_the_same_object(target: Target, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the cache asks a compiler for besides changes nothing."""
+    for name, tools in toolchain.survey(target):
+        if isinstance(tools, str):
+            continue
+        found = []
+        for use in ("fill", "take", "without"):
+            with monkeypatch.context() as patch:
+                if use == "without":
+                    patch.setattr(ObjectCache, "key", lambda *arguments: None)
+                (built,) = compile_objects(tools, target, [folder("runtime") / "scalar.c"], [], tmp_path / name / use)
+            found.append(built.read_bytes())
+        assert found[0] == found[1] == found[2], name
 
 
 @pytest.fixture
