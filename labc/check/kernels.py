@@ -249,6 +249,8 @@ def _emulated(elf: bytes, machine: Machine, seed: int, tick: Tick, pairs: Collec
     for number, row in enumerate(machine.rows, start=1):
         try:
             kernels.append(_only(cores.call("kernel", seed, number, row.split()[1] in pairs), machine, number, row))
+            if kernels[-1].status == "failed":  # it may have written where the check keeps its own
+                cores.renew()
         except emulator.EmulatorFault as fault:
             kernels.append(Verdict(row, "failed", str(fault)))
         tick(1)
@@ -270,6 +272,10 @@ class _Cores:
     def __init__(self, elf: bytes, machine: Machine) -> None:
         self._elf, self._machine = elf, machine
         self._core: emulator.Core | None = None
+
+    def renew(self) -> None:
+        """Take another core for the next call."""
+        self._core = None
 
     def call(self, entry: str, seed: int, number: int, pairs: bool) -> emulator.Core:
         """Call labc_check_`entry` with nothing written yet; the core it ran on. Raises EmulatorFault if it stopped that."""
