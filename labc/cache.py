@@ -22,6 +22,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from labc.errors import LabcError
+
 LIMIT = 256 << 20  # bytes of objects; a whole kernel check takes 1 MiB per compiler
 _SHARDS = 16  # by the first digit of the key, so that trimming looks at a sixteenth of the objects
 _SHARE = LIMIT // _SHARDS
@@ -29,10 +31,15 @@ _LARGEST = _SHARE // 8  # a larger object, the constants of a large network, is 
 _FORMAT = "2"  # of keys and entries
 
 # What makes an object depend on more than the contents of its files.
-_UNKEPT = re.compile(rb"__DATE__|__TIME__|__TIMESTAMP__|__has_include|\.incbin|#\s*embed\b")
-_INCLUDE = re.compile(rb"^[ \t]*#[ \t]*include[ \t]*(?:([\"<])([^\">]+)[\">])?", re.MULTILINE)
-# Flags that change an object by their own text alone, and those that put the names of folders into it.
-_PLAIN = re.compile(r"-(D|O|W(?![al],)|std=|f(?!plugin|profile)|m|g)[^@]*")
+_UNKEPT = re.compile(rb"__(DATE|TIME|TIMESTAMP|FILE|BASE_FILE)__|__has_include|\.inc(bin|lude)|#\s*embed\b")
+_INCLUDE = re.compile(rb"^[ \t]*(?:#|%:|\?\?=)[ \t]*(?:include|include_next|import)\b[ \t]*(?:([\"<])([^\">]+)[\">])?", re.MULTILINE)
+_SPLICE, _COMMENT = re.compile(rb"\\\r?\n"), re.compile(rb"/\*.*?\*/", re.DOTALL)
+# A caller's flags that change an object by their own text alone: they read and write no other file and do not look at the processor. And
+# those that put the names of folders into it.
+_PLAIN = re.compile(
+    r"-D(?!.*__)\w+(=\w+)?|-D__riscv_\w+(=\w+)?|-O\w?|-std=[\w+]+|-W[a-z0-9-]+(=\w+)?|-g|-m(?!.*native)[a-z0-9.=+-]+"
+    r"|-f(?!plugin|profile|auto-profile|stack-usage|test-coverage|module|dump|save|callgraph)[a-z0-9-]+(=[a-z,-]+)?"
+)
 _NAMING = re.compile(r"-g(?!0$)|-fsanitize")
 
 
@@ -76,6 +83,7 @@ class ObjectCache:
         self._folder = folder if compiler and folder is not None and only_ours(folder) else None
         self._compiler = compiler
         self._grown: set[Path] = set()
+        self._closures: dict[str, set[Path]] = {}
 
     def key(self, source: Path, folders: Sequence[Path], flags: Sequence[str], extra: Sequence[str]) -> str | None:
         """The key of the object of `source`; None if it may not be kept.
@@ -83,25 +91,33 @@ class ObjectCache:
         `folders`: those searched for headers, in order. `flags`: all flags but those that name a folder; `extra` among them are the
         caller's, of which some, such as -include, name files that are not looked into.
         """
-        if self._folder is None or not all(_PLAIN.fullmatch(flag) for flag in extra):
+        if self._folder is None or not all(_PLAIN.fullmatch(flag) for flag in extra) or any("native" in flag for flag in flags):
             return None
         digest = hashlib.sha256()
         named = [str(Path.cwd()), str(source.parent), *map(str, folders)] if any(map(_NAMING.match, flags)) else []
         for text in (_FORMAT, *self._compiler, "", *flags, "", *named, "", source.name):
             digest.update(text.encode("utf-8", "surrogateescape") + b"\0")
+        closure: set[Path] = set()
         try:
-            whole = all(_add(digest, content) for content in _closure(source, folders))
+            whole = all(_add(digest, content) for content in _closure(source, folders, closure))
         except OSError:  # the compiler will say what is wrong with it
             return None
+        self._closures[digest.hexdigest()] = closure
         return digest.hexdigest() if whole else None
 
-    def take(self, key: str, out: Path) -> bool:
-        """Write the object `key` to `out`, if it is kept, whole, and made from the compiler's headers as they are now."""
+    def take(self, key: str, out: Path, folders: Sequence[Path]) -> bool:
+        """Write the object `key` to `out`, if it is kept, whole, and made from the compiler's headers as they are now.
+
+        `folders`: as of `key`; a file there may hide one of these headers from another.
+        """
         entry = self._entry(key)
         try:
             head, _, content = entry.read_bytes().partition(b"\n")
             facts = json.loads(head)
             if hashlib.sha256(content).hexdigest() != facts["sha256"] or facts["headers"] != fingerprints(facts["headers"]):
+                return False
+            names = {name for path in facts["headers"] for name in (Path(path).name, "/".join(Path(path).parts[-2:]))}
+            if any((folder / name).exists() for folder in folders for name in names):
                 return False
             os.utime(entry)  # it was used now
         except (OSError, ValueError, KeyError, TypeError):  # not kept, removed meanwhile, or damaged
@@ -114,19 +130,23 @@ class ObjectCache:
 
         `depends`: the list of files, as `make` has it, that the compiler read; None if its own headers change with its identity alone.
         """
-        entry = self._entry(key)
+        entry, temporary = self._entry(key), None
+        self._grown.add(entry.parent)
         try:
-            content = built.read_bytes()
-            if len(content) > _LARGEST:
-                return
-            facts = {"sha256": hashlib.sha256(content).hexdigest(), "headers": fingerprints(_outside(depends, folders) if depends else [])}
+            content, closure = built.read_bytes(), self._closures.get(key, set())
+            read = _listed(depends) if depends else set()
+            if len(content) > _LARGEST or any(path.parent in folders and path not in closure for path in read):
+                return  # too large, or it has a file that `key` did not look into
+            headers = fingerprints(sorted(str(path) for path in read - closure))
+            facts = {"sha256": hashlib.sha256(content).hexdigest(), "headers": headers}
             entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=entry.parent, prefix=".", delete=False) as file:
+                temporary = Path(file.name)
                 file.write(json.dumps(facts).encode() + b"\n" + content)
-            Path(file.name).replace(entry)
+            temporary.replace(entry)
         except OSError:
-            return
-        self._grown.add(entry.parent)
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
 
     def trim(self) -> None:
         """Remove what is too much in the folders that `keep` put something into."""
@@ -155,10 +175,12 @@ def usage() -> list[Usage]:
 
 
 def clear() -> list[Usage]:
-    """Remove all that the cache holds; what it was."""
+    """Remove all that the cache holds; what was removed. Raises LabcError if something is left."""
     held = usage()
     for one in held:
-        shutil.rmtree(one.folder, ignore_errors=True)  # another process may be writing there
+        shutil.rmtree(one.folder, ignore_errors=True)  # what another process writes there meanwhile stays
+    if left := [one for one in usage() if one.files]:
+        raise LabcError(f"{left[0].folder}: {left[0].files} files could not be removed; end other labc processes, or remove the folder")
     return held
 
 
@@ -192,20 +214,27 @@ def _add(digest: hashlib._Hash, content: tuple[str, bytes | None]) -> bool:
         return True
     digest.update(text)
     # An #include of a macro could be of any file.
-    return not _UNKEPT.search(text) and all(mark for mark, _ in _INCLUDE.findall(text))
+    return not _UNKEPT.search(text) and all(mark for mark, _ in _includes(text))
 
 
-def _closure(source: Path, folders: Sequence[Path]) -> Iterator[tuple[str, bytes | None]]:
+def _includes(text: bytes) -> list[tuple[bytes, bytes]]:
+    """The mark and name of each #include, also of one behind a comment or on several lines; no mark if it is of a macro."""
+    found = _INCLUDE.findall(text)
+    return found + [one for one in _INCLUDE.findall(_COMMENT.sub(b" ", _SPLICE.sub(b"", text))) if one not in found]
+
+
+def _closure(source: Path, folders: Sequence[Path], seen: set[Path]) -> Iterator[tuple[str, bytes | None]]:
     """Each file that `source` may include, once: its name as spelled, and its text; None for one that only the compiler can find.
 
-    Conditions are not evaluated, so that there may be more files than the compiler reads.
+    Conditions are not evaluated, so that there may be more files than the compiler reads. The paths are added to `seen`.
     """
-    waiting, seen = [("", source)], {source}
+    waiting = [("", source)]
+    seen.add(source)
     while waiting:
         name, path = waiting.pop()
         text = path.read_bytes()
         yield name, text
-        for mark, spelled in _INCLUDE.findall(text):
+        for mark, spelled in _includes(text):
             if not mark:
                 continue
             name = os.fsdecode(spelled)
@@ -217,8 +246,7 @@ def _closure(source: Path, folders: Sequence[Path]) -> Iterator[tuple[str, bytes
                 waiting.append((name, found))
 
 
-def _outside(depends: Path, folders: Sequence[Path]) -> list[str]:
-    """The files of a list for `make` that lie in none of `folders`."""
+def _listed(depends: Path) -> set[Path]:
+    """The files of a list for `make`."""
     _, _, words = depends.read_text(encoding="utf-8", errors="surrogateescape").replace("\\\n", " ").partition(": ")
-    paths = [re.sub(r"\\(.)", r"\1", word).replace("$$", "$") for word in re.findall(r"(?:\\.|\S)+", words)]
-    return [path for path in paths if Path(path).parent not in folders]
+    return {Path(re.sub(r"\\([ #])", r"\1", word).replace("$$", "$")) for word in re.findall(r"(?:\\[ #]|\S)+", words)}

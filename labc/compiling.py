@@ -54,7 +54,7 @@ def compile_objects(
     objects = [out_dir / (f"{stem}.o" if stem not in stems[:i] else f"{stem}-{i}.o") for i, stem in enumerate(stems)]
     kept, base = cache.ObjectCache(_identity(toolchain)), compile_flags(toolchain, target)
     keys = {s: kept.key(s, folders, [*base, *isa_flags(s), *extra_flags], extra_flags) for s in sources}
-    missing = [(s, o) for s, o in zip(sources, objects, strict=True) if not (key := keys[s]) or not kept.take(key, o)]
+    missing = [(s, o) for s, o in zip(sources, objects, strict=True) if not (key := keys[s]) or not kept.take(key, o, [s.parent, *folders])]
     if not missing:
         return objects
     with environment(toolchain) as env:
@@ -75,16 +75,20 @@ def compile_objects(
 def _identity(toolchain: Toolchain) -> list[str]:
     """What changes when a compiler or a program it starts is replaced by another version; nothing if it does not say."""
     programs = [toolchain.cc[0]]
+    facts = [toolchain.name, toolchain.family, toolchain.version, *toolchain.cc]
+    facts += [f"{name}={os.environ.get(name)}" for name in ("MACOSX_DEPLOYMENT_TARGET", "SDKROOT", "DEVELOPER_DIR")]  # Apple's
     try:
         if toolchain.family == "gcc":
             programs += [ask(toolchain.cc, f"-print-prog-name={name}") for name in ("cc1", "as")]
-    except LabcError:  # the compilation will tell
+        if toolchain.family != "zig":
+            facts.append(ask(toolchain.cc, "--version"))  # with the package's revision, where a distribution changes its libraries alone
+        found = [shutil.which(program) for program in programs]
+        if None in found:
+            return []
+        files = cache.fingerprints([str(Path(path).resolve()) for path in found if path])
+    except (LabcError, OSError):  # the compilation will tell
         return []
-    found = [shutil.which(program) for program in programs]
-    if None in found:
-        return []
-    facts = cache.fingerprints([str(Path(path).resolve()) for path in found if path])
-    return [toolchain.name, toolchain.family, toolchain.version, *toolchain.cc, *(f"{path} {fact}" for path, fact in facts.items())]
+    return facts + [f"{path} {fact}" for path, fact in files.items()]
 
 
 def archive(toolchain: Toolchain, objects: Sequence[Path], out: Path) -> Path:

@@ -96,8 +96,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if config.getoption("--tools") and not os.environ.get("PYTEST_XDIST_WORKER"):
-        shutil.rmtree(os.environ["PATH"])
+    import tools
+
+    if tools.MADE is not None:
+        shutil.rmtree(tools.MADE)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -110,9 +112,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         sweep = next(item.iter_markers("sweep"), None) is not None
         return sweep or next(item.iter_markers("wider"), None) is not None if config.getoption("--sweep") else not sweep
 
-    chosen = [item for item in items if taken(item)]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
-    items[:] = chosen
+    config.hook.pytest_deselected(items=[item for item in items if not taken(item)])
+    items[:] = filter(taken, items)
 
 
 @pytest.fixture

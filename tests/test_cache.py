@@ -96,7 +96,12 @@ def sources(tmp_path: Path) -> list[Path]:
     (tmp_path / "include" / "far.h").write_text('#include "farther.h"\n')
     (tmp_path / "include" / "farther.h").write_text("#define FAR 2\n")
     (tmp_path / "near.h").write_text("#define NEAR 1\n")
-    text = '#include <stdint.h>\n#include "near.h"\n#include "far.h"\nint32_t f(void);\nint32_t f(void) { return NEAR + FAR; }\n'
+    (tmp_path / "odd.h").write_text("#define ODD 1\n")
+    (tmp_path / "odder.h").write_text("#define ODDER 1\n")
+    text = '/* a comment */ #include "odd.h"\n#inc\\\nlude "odder.h"\n'
+    text += (
+        '#include <stdint.h>\n#include "near.h"\n#include "far.h"\nint32_t f(void);\nint32_t f(void) { return NEAR + FAR + ODD + ODDER; }\n'
+    )
     (tmp_path / "f.c").write_text(text)
     return [tmp_path / "f.c"]
 
@@ -111,6 +116,8 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "the source": lambda folder: (folder / "f.c").write_text((folder / "f.c").read_text().replace("NEAR +", "NEAR -")),
     "a header": lambda folder: (folder / "near.h").write_text("#define NEAR 3\n"),
     "a header of a header": lambda folder: (folder / "include" / "farther.h").write_text("#define FAR 4\n"),
+    "a header after a comment": lambda folder: (folder / "odd.h").write_text("#define ODD 2\n"),
+    "a header on two lines": lambda folder: (folder / "odder.h").write_text("#define ODDER 2\n"),
     "a header that hides another": lambda folder: (folder / "far.h").write_text("#define FAR 5\n"),
     "a header that hides the compiler's": lambda folder: (folder / "include" / "stdint.h").write_text("typedef _Bool int32_t;\n"),
 }
@@ -144,8 +151,10 @@ def test_a_flag_or_a_compiler_is_in_the_key(sources: list[Path], home: Path, com
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        (("-include", "near.h"), ""),
+        (("-include", "farther.h"), ""),
         (("-I/nowhere",), ""),
+        (("-Wp,-include,farther.h",), ""),
+        (("-march=native",), ""),
         (("-DX=1",), "const char *when = __TIME__;\n"),
         ((), '#define WHICH "near.h"\n#include WHICH\n'),
         ((), "#if __has_include(<none.h>)\n#endif\n"),
@@ -155,7 +164,7 @@ def test_what_depends_on_more_is_not_kept(flags: tuple[str, ...], text: str, sou
     sources[0].write_text(sources[0].read_text() + text.replace("const", "extern const char *when;\nconst"))
     tools, folder = toolchain.find(HOST), sources[0].parent
     for _ in range(2):
-        compile_objects(tools, HOST, sources, [folder / "include"], folder / "o", (*flags, f"-iquote{folder}"))
+        compile_objects(tools, HOST, sources, [folder / "include"], folder / "o", flags)
     assert compiled == ["f.c"] * 2
     assert not entries(home)
 
@@ -231,15 +240,15 @@ def test_its_size_is_bounded(tmp_path: Path, home: Path, monkeypatch: pytest.Mon
         kept.keep(f"0{i:02}", tmp_path / "x.o", tmp_path / "list", [])
         os.utime(home / "0" / f"0{i:02}", ns=(i, i))
         if i == 9:
-            kept.take("000", tmp_path / "y.o")
+            kept.take("000", tmp_path / "y.o", [])
         kept.trim()
         assert sum(path.stat().st_size for path in entries(home)) <= 10_000
-    assert kept.take("000", tmp_path / "y.o")  # used since
-    assert not kept.take("001", tmp_path / "y.o")
-    assert kept.take("029", tmp_path / "y.o")
+    assert kept.take("000", tmp_path / "y.o", [])  # used since
+    assert not kept.take("001", tmp_path / "y.o", [])
+    assert kept.take("029", tmp_path / "y.o", [])
     (tmp_path / "x.o").write_bytes(bytes(3000))
     kept.keep("0f", tmp_path / "x.o", tmp_path / "list", [])
-    assert not kept.take("0f", tmp_path / "y.o")
+    assert not kept.take("0f", tmp_path / "y.o", [])
 
 
 SHARED = """
@@ -252,7 +261,7 @@ folder.mkdir()
 (folder / "list").write_text("x.o:")
 for i in range(300):
     key, content = f"0{i % 40:02}", bytes([i % 40]) * 1000
-    if kept.take(key, folder / "y.o"):
+    if kept.take(key, folder / "y.o", []):
         assert (folder / "y.o").read_bytes() == content, key
     else:
         (folder / "x.o").write_bytes(content)

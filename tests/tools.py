@@ -28,10 +28,13 @@ SAME = (
     "tests/check/test_kernels.py::test_every_kernel_on_some_machine",
 )
 
+MADE: Path | None = None  # the folder of links, to be removed at the end
+
 
 def reduce_path(which: str) -> None:
     """Replace PATH by a folder with links to its programs but those that are missing on the machine `which`."""
-    kept = Path(tempfile.mkdtemp(prefix=f"labc-tests-{which}-"))
+    global MADE
+    MADE = kept = Path(tempfile.mkdtemp(prefix=f"labc-tests-{which}-"))
     for folder in map(Path, os.environ["PATH"].split(os.pathsep)):
         for program in sorted(folder.iterdir()) if folder.is_dir() else []:
             missing = any(fnmatch.fnmatchcase(program.name, pattern) for pattern in MISSING[which])

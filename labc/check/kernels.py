@@ -244,7 +244,7 @@ def _on_host(path: Path, rows: Sequence[str], seed: int, pairs: Collection[str])
 
 
 def _emulated(elf: bytes, machine: Machine, seed: int, tick: Tick, pairs: Collection[str]) -> tuple[list[Verdict], list[Verdict]]:
-    """Each kernel and each fault, on one core as long as none of them stops it: what touches memory it must not stops only itself."""
+    """Each kernel, on one core as long as all pass, and each fault on its own: what touches memory it must not stops only itself."""
     kernels, faults, cores = list[Verdict](), list[Verdict](), _Cores(elf, machine)
     for number, row in enumerate(machine.rows, start=1):
         try:
@@ -259,6 +259,7 @@ def _emulated(elf: bytes, machine: Machine, seed: int, tick: Tick, pairs: Collec
         raise LabcError(f"kernel check: the image has {rows} rows, the table {len(machine.rows)} for {machine.name}; build it again")
     for number in range(1, count.call("labc_check_fault_count").result + 1):
         try:
+            cores.renew()  # a planted fault writes where it must not
             faults.append(_only(cores.call("fault", seed, number, "scalar" in pairs), machine, number))
         except emulator.EmulatorFault as fault:
             planted = count.call("labc_check_fault_stops", number).result
@@ -280,7 +281,8 @@ class _Cores:
     def call(self, entry: str, seed: int, number: int, pairs: bool) -> emulator.Core:
         """Call labc_check_`entry` with nothing written yet; the core it ran on. Raises EmulatorFault if it stopped that."""
         core, self._core = self._core or _core(self._elf, self._machine), None
-        for name, value in (("output_used", 0), ("pairs", int(pairs))):
+        given = (("block_bytes", self._machine.block_bytes),) if self._machine.block_bytes else ()
+        for name, value in (("output_used", 0), ("pairs", int(pairs)), *given):  # what a kernel before may have written to
             core.write(core.symbols[f"labc_check_{name}"].address, struct.pack(f"{_order(self._machine)}I", value))
         core.call(f"labc_check_{entry}", seed, number, seconds=SECONDS)
         self._core = core
