@@ -13,7 +13,9 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -55,6 +57,12 @@ def run(jobs: Sequence[tuple[str, Sequence[str]]], env: dict[str, str], fine: Se
     return answers
 
 
+@cache
+def _starter(process: int) -> ThreadPoolExecutor:
+    """The thread of this process that starts programs: Linux ends them with the thread that did, and the caller's may end early."""
+    return ThreadPoolExecutor(1)
+
+
 def start(place: str, command: Sequence[str], log: IO[bytes], *, talks: bool = False, network: socket.socket | None = None) -> Process:
     """Start a program that runs until `end` is called or, on Linux, this process ends however it may. Its standard error goes to `log`.
 
@@ -67,14 +75,19 @@ def start(place: str, command: Sequence[str], log: IO[bytes], *, talks: bool = F
     door = network.fileno() if network else 0
     tether = [sys.executable, "-I", "-S", str(Path(__file__).with_name("tether.py")), str(os.getpid()), str(door)] if tethered else []
     try:
-        return subprocess.Popen(
-            [*tether, *command],
-            stdin=stream,
-            stdout=stream,
-            stderr=log,
-            start_new_session=True,
-            bufsize=0,
-            pass_fds=[door] if door else [],
+        return (
+            _starter(os.getpid())
+            .submit(
+                subprocess.Popen,
+                [*tether, *command],
+                stdin=stream,
+                stdout=stream,
+                stderr=log,
+                start_new_session=True,
+                bufsize=0,
+                pass_fds=[door] if door else [],
+            )
+            .result()
         )
     except OSError as error:
         raise LabcError(f"{place}: {command[0]} does not start ({error.strerror}); install it again", code=NOT_HERE) from error

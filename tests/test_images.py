@@ -82,7 +82,7 @@ def each_example(test: Callable[..., None]) -> Callable[..., None]:
 
 @pytest.mark.wider
 @each_example
-@settings(COMPILING, max_examples=breadth.examples(12, 60))
+@settings(COMPILING, max_examples=breadth.examples(12, 120))
 @given(zoo_images.networks())
 def test_any_network_is_equal_everywhere(tmp_path_factory: pytest.TempPathFactory, kept: Kept, network: Network) -> None:
     """C too, on each instruction set with what it falls back to, as on a processor that has no better."""

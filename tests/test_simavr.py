@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Timer
+from threading import Thread, Timer
 
 import pytest
 from here import not_run_here
@@ -94,6 +94,17 @@ def alone(*command: str) -> subprocess.CompletedProcess[str]:
         wanted = [*(isolated if network() else []), *command]
         env = os.environ | {"PYTHONPATH": str(ROOT)}
         return subprocess.run(wanted, capture_output=True, text=True, timeout=120, check=False, env=env, pass_fds=[theirs.fileno()])
+
+
+def test_a_program_outlives_the_thread_that_asked_for_it() -> None:
+    started = []
+    with tempfile.TemporaryFile() as log:
+        thread = Thread(target=lambda: started.append(process.start("sleep", ["/bin/sleep", "60"], log)))
+        thread.start()
+        thread.join()
+        time.sleep(0.3)
+        assert started[0].poll() is None
+        process.end(started[0])
 
 
 def test_many_run_at_once(image: Callable[[str], Path]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import breadth
 import here
 import pytest
 from rich.console import Console
@@ -231,38 +232,44 @@ def test_every_board_has_a_machine(name: str) -> None:
     assert all(path.is_file() for path in one.sources)
 
 
+@pytest.mark.wider
 @pytest.mark.parametrize("name", ["bbc-microbit", "arduino-uno"])
 def test_the_command_on_a_board(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """With fewer cases: of a Cortex-M0 every pair of values, of an AVR one kernel and one fault, since each has an image."""
     one, real = kernel_check.emulated(name, target_for(board=name)), kernel_check.column
+    few = () if breadth.SWEEP else one.isas
     if one.small:
         if emulator.name("atmega328p") == "simavr":
             here.not_run_here("labc check --kernels --board arduino-uno", "simavr takes a minute; two kernels in 2 KiB show the same")
             return
-        monkeypatch.setattr(Machine, "rows", one.rows[:1])
-        monkeypatch.setattr(pieces.Pieces, "faults", lambda made: 1)
-    monkeypatch.setattr(kernel_check, "column", lambda machine, tools, seed, tick, pairs: real(machine, tools, seed, tick, machine.isas))
+        monkeypatch.setattr(Machine, "rows", one.rows[: 8 if breadth.SWEEP else 1])
+        monkeypatch.setattr(pieces.Pieces, "faults", lambda made: 3 if breadth.SWEEP else 1)
+    monkeypatch.setattr(kernel_check, "column", lambda machine, tools, seed, tick, pairs: real(machine, tools, seed, tick, few))
     assert cli.main(["check", "--kernels", "--board", name, "--json"]) == 0
     column = told_column(capsys.readouterr().out)
     if one.small and not column.reason:
-        assert [(verdict.what, verdict.status) for verdict in column.kernels] == [("sign_matvec_sums scalar", "passed")]
+        assert [(verdict.what, verdict.status) for verdict in column.kernels] == [
+            (row, "passed") for row in one.rows[: len(column.kernels)]
+        ]
+        assert column.faults
         assert "failed" not in {verdict.status for verdict in column.faults}
     else:
         judge(column, one)
 
 
 # One op of each family, in little time; all of them take some minutes.
-ON_AVR = ("affine_argmax", "sign_conv_threshold", "byte_max_pool", "sum_threshold", "sign_slice")
-FAULTS_ON_AVR = ("sums_8_bit", "argmax_last", "word_pool_from_zero", "add_unsaturated")
+ON_AVR = ("affine_argmax", "byte_matvec_sums", "sign_conv_threshold", "byte_max_pool", "sum_threshold", "sign_slice")
+FAULTS_ON_AVR = ("sums_8_bit", "argmax_last", "byte_sums_16_bit", "word_pool_from_zero", "add_unsaturated")
 
 
+@pytest.mark.wider
 def test_kernels_and_faults_in_2_kib(tmp_path: Path) -> None:
     """On AVR, with a 16-bit int: an image for each, the sizes around a word among its cases."""
     uno = kernel_check.emulated("arduino-uno", target_for(board="arduino-uno"))
     if reason := emulator.available("atmega328p"):
         here.not_run_here("kernel check on arduino-uno", reason)
         return
-    made = pieces.Pieces(uno.sources, uno.target, toolchain.find(uno.target), tmp_path, pairs=True)
+    made = pieces.Pieces(uno.sources, uno.target, toolchain.find(uno.target), tmp_path, pairs=not breadth.SWEEP)
     few = emulator.name("atmega328p") == "simavr"  # fifty times as slow as QEMU
     for op in ON_AVR[:1] if few else ON_AVR:
         verdict = kernel_check.piece(made, uno.rows.index(f"{op} scalar") + 1, "kernel", 1, f"{op} scalar")
