@@ -28,6 +28,7 @@ HOST = TARGETS["host"]
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache; where its objects will be."""
+    toolchain.find(HOST)  # whose trial, once a process, compiles too
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "labc" / "objects"
 
