@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         return error.code
     except OSError as error:  # a full disk, a current folder that was deleted: what the machine refuses, the user can mend
         reason = error.strerror or str(error) or type(error).__name__
-        tell(f"{error.filename or arguments.command}: {reason}; free space or fix the permissions, then run it again")
+        tell(f"{error.filename or arguments.command}: {reason}; fix that and run it again")
         return BAD_INPUT
     except KeyboardInterrupt as stop:
         tell(str(stop) or "interrupted")

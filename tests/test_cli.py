@@ -244,11 +244,11 @@ def test_ctrl_c_is_code_130(digits_like: Path, monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (OSError(28, "No space left on device"), "check: No space left on device; mend"),
-        (ConnectionResetError(104, "Connection reset by peer"), "check: Connection reset by peer; mend"),
-        (OSError("a library's own words"), "check: a library's own words; mend"),
-        (TimeoutError(), "check: TimeoutError; mend"),
-        (PermissionError(13, "Permission denied", "/a/file"), "/a/file: Permission denied; mend"),
+        (OSError(28, "No space left on device"), "check: No space left on device; fix"),
+        (ConnectionResetError(104, "Connection reset by peer"), "check: Connection reset by peer; fix"),
+        (OSError("a library's own words"), "check: a library's own words; fix"),
+        (TimeoutError(), "check: TimeoutError; fix"),
+        (PermissionError(13, "Permission denied", "/a/file"), "/a/file: Permission denied; fix"),
     ],
 )
 def test_what_the_system_refuses_is_one_line(
@@ -263,7 +263,7 @@ def test_what_the_system_refuses_is_one_line(
     monkeypatch.setattr(trial, "check", refused)
     code, _, err = out_of(capsys, "check", str(digits_like))
     assert code == errors.BAD_INPUT
-    assert err.splitlines()[-1] == f"labc: {told} what the system refuses here, and run it again"
+    assert err.splitlines()[-1] == f"labc: {told} that and run it again"
 
 
 def test_an_error_while_showing_is_not_the_outputs(
