@@ -126,7 +126,7 @@ def _attempt(out: Path, action: Callable[P, T], *arguments: P.args, **more: P.kw
 
 
 def _beside(out: Path) -> Path:
-    """A new folder beside `out`, with the permissions of an ordinary one."""
+    """A new folder next to `out`, with the permissions of an ordinary one."""
     out.parent.mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     place.chmod(0o777 & ~_umask())  # mkdtemp's is for the owner alone

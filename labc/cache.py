@@ -218,7 +218,7 @@ def _add(digest: hashlib._Hash, content: tuple[str, bytes | None]) -> bool:
 
 
 def _includes(text: bytes) -> list[tuple[bytes, bytes]]:
-    """The mark and name of each #include, also of one behind a comment or on several lines; no mark if it is of a macro."""
+    """The mark and name of each #include, also of one after a comment or on several lines; no mark if it is of a macro."""
     found = _INCLUDE.findall(text)
     return found + [one for one in _INCLUDE.findall(_COMMENT.sub(b" ", _SPLICE.sub(b"", text))) if one not in found]
 

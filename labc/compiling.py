@@ -49,11 +49,12 @@ def compile_objects(
     out_dir.mkdir(parents=True, exist_ok=True)
     sources, folders = [s.absolute() for s in sources], [d.absolute() for d in include_dirs]
     seen = dict.fromkeys([*(s.parent for s in sources), *folders])
-    flags = [*compile_flags(toolchain, target), *(prefix_map_flag(toolchain, d) for d in seen), *(f"-I{d}" for d in folders)]
+    naming = [*(prefix_map_flag(toolchain, d) for d in seen), *(f"-I{d}" for d in folders)]
+    flags = {s: [*compile_flags(toolchain, target), *isa_flags(s), *extra_flags] for s in sources}
     stems = [s.stem for s in sources]
     objects = [out_dir / (f"{stem}.o" if stem not in stems[:i] else f"{stem}-{i}.o") for i, stem in enumerate(stems)]
-    kept, base = cache.ObjectCache(_identity(toolchain)), compile_flags(toolchain, target)
-    keys = {s: kept.key(s, folders, [*base, *isa_flags(s), *extra_flags], extra_flags) for s in sources}
+    kept = cache.ObjectCache(_identity(toolchain))
+    keys = {s: kept.key(s, folders, flags[s], extra_flags) for s in sources}
     missing = [(s, o) for s, o in zip(sources, objects, strict=True) if not (key := keys[s]) or not kept.take(key, o, [s.parent, *folders])]
     if not missing:
         return objects
@@ -61,11 +62,12 @@ def compile_objects(
         # Not of zig, whose objects are others with -MD; its headers come with it and change with its version.
         listed = [s for s, _ in missing if keys[s] and toolchain.family != "zig"]
         lists = {s: ("-MD", "-MF", str(Path(env["TMPDIR"], f"{i}.d"))) for i, s in enumerate(listed)}
-        command = [*toolchain.cc, *flags]
-        run([(s.name, [*command, *isa_flags(s), *extra_flags, *lists.get(s, ()), "-c", str(s), "-o", str(o)]) for s, o in missing], env)
+        # Folders first: the flags of the caller come last, so that they win.
+        command = [*toolchain.cc, *naming]
+        run([(s.name, [*command, *flags[s], *lists.get(s, ()), "-c", str(s), "-o", str(o)]) for s, o in missing], env)
         for source, built in missing:
-            key, own = keys[source], [*base, *isa_flags(source), *extra_flags]
-            if key and key == kept.key(source, folders, own, extra_flags):  # it was not written to meanwhile
+            key = keys[source]
+            if key and key == kept.key(source, folders, flags[source], extra_flags):  # it was not written to meanwhile
                 depends = Path(lists[source][-1]) if source in lists else None
                 kept.keep(key, built, depends, [source.parent, *folders])
     kept.trim()

@@ -43,5 +43,5 @@ def in_turn(*factors: Sequence[Any], rare: Sequence[Any] = ()) -> list[Any]:
 
 def first_of(rows: Sequence[tuple[Any, ...]]) -> list[Any]:
     """Parameters for all rows, of which a run takes the first of those that begin alike: a target with its best compiler."""
-    seen = set()
-    return [pytest.param(*row, marks=pytest.mark.sweep if row[0] in seen else seen.add(row[0]) or ()) for row in rows]
+    first = {row[0]: row for row in reversed(rows)}
+    return [pytest.param(*row, marks=() if row is first[row[0]] else pytest.mark.sweep) for row in rows]

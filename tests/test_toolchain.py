@@ -222,7 +222,7 @@ def test_a_full_disk_is_not_the_compilers_fault(monkeypatch: pytest.MonkeyPatch)
     found = toolchain.find(HOST)
 
     def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device", "/tmp/labc-x")
+        raise OSError(28, "No space left on device", "labc-x")
 
     toolchain.cpu_features.cache_clear()
     monkeypatch.setattr(toolchain.tempfile, "TemporaryDirectory", full)
